@@ -1,0 +1,71 @@
+# make setup     .venv with the locked dependencies (once; skipped while it is up to date)
+# make demo      everything on an embedded Kafka; ARGS="--duration 60" and the like go to the command
+# make test      all that has to pass before a change lands: check, then the tests on a real Kafka
+# make check     formatting, lint, types, unit tests and scenarios: under a minute, no Kafka
+# make test-all  test, and the tests that take minutes
+# make bench     the measurements; one alone: BENCH=name, its options: ARGS=...
+# make format    put the code into the format that check asks for
+# make clean     remove .venv and what tools leave behind
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lint unit kafka test-all bench format clean
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PACKAGES := schemas topology streams consumer actions api cli tests bench
+CODE := $(foreach package,$(PACKAGES),$(if $(wildcard $(package)/*.py),$(package)))
+# The unit tests and scenarios run on two processes, the tests on Kafka too: there is one broker for all.
+WORKERS ?= 2
+PYTEST := $(PY) -m pytest -n $(WORKERS)
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+setup: $(VENV)/.installed
+	@:
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@python=$$(./.ci/find-python) && \
+	  if ! $(PY) -c 'import sys; assert sys.version_info >= (3, 11)' 2>/dev/null; then \
+	    echo "making $(VENV) with $$python"; rm -rf $(VENV); "$$python" -m venv $(VENV); \
+	  fi
+	@echo "installing the locked dependencies"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+	  --config-settings editable_mode=compat -e .
+	@touch $@
+
+demo: setup
+	@$(VENV)/bin/automations demo $(ARGS)
+
+check: lint unit
+
+lint: setup
+	$(VENV)/bin/ruff format --check $(CODE)
+	$(VENV)/bin/ruff check $(CODE)
+	$(VENV)/bin/mypy $(addprefix -p ,$(CODE))
+
+unit: setup
+	$(PYTEST) -m "not slow" tests/unit tests/scenarios
+
+kafka: setup
+	$(PYTEST) --dist loadfile -m "kafka and not slow" tests
+
+test: check kafka
+
+test-all: test
+	$(PYTEST) --dist loadfile -m slow tests
+
+bench: setup
+	@for script in $(or $(BENCH:%=bench/%.py),$(sort $(wildcard bench/bench_*.py))); do \
+	  echo "== $$script"; $(PY) $$script $(ARGS) || exit 1; \
+	done
+
+format: setup
+	$(VENV)/bin/ruff format $(CODE)
+	$(VENV)/bin/ruff check --fix $(CODE)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
