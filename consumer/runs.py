@@ -1,0 +1,321 @@
+"""Flow runs: what each record of a run changes and fires, and what time alone makes due.
+
+Law: a record is applied once (a second one of its version changes nothing); it is judged by the automations
+in force at its log time; what a run's versions then show is judged; what has fired stays fired.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from schemas.codec import Codec, Rejected, cut
+from schemas.records import FLOW_RUN_STATE_CHANGED, FLOW_SLA_FAILED, AutomationEvent, FlowRunState
+from schemas.states import OTHER, WAITS, state_classes
+from streams.partition import Output, Unread
+from streams.store import Store
+from topology.names import AUTOMATION_EVENTS
+
+from consumer import run_state
+from consumer.attempts import KINDS, armed
+from consumer.automations import Automations
+from consumer.catalog import Catalog
+from consumer.counts import Counts
+from consumer.deadlines import Deadlines
+from consumer.events import Events
+from consumer.intake import Place, dead_letter, misplaced, too_late
+from consumer.misses import Judgement, Limits, judge
+from consumer.retention import Retention
+from consumer.run_state import NO_TIME, Entry, Fired, Other, RunState, run_key, state_mark, tenant_of
+from consumer.timing import Timing
+
+MESSAGE_IN_STATE = 1_024
+"""Characters of a state message that are kept of a run."""
+
+_BODY = Codec()
+"""Reads and writes the bodies in state: always our own first layout, whatever the writers use."""
+
+
+class Rules(NamedTuple):
+    """What the logic of a partition decides by."""
+
+    automations: Automations
+    timing: Timing
+    codec: Codec
+    events: Events
+    finished_states: tuple[str, ...] = ()
+    has_registry: bool = False
+
+
+class _Meaning(NamedTuple):
+    folded: str
+    state_class: int
+    mark: int
+
+
+class Runs:
+    """The logic of one partition of flow-run-state."""
+
+    def __init__(self, rules: Rules, place: Place, store: Store) -> None:
+        self.out: list[Output] = []
+        self.counts = Counts()
+        self._rules = rules
+        self._place = place
+        self._store = store
+        self._classes = state_classes(rules.finished_states)
+        self._meanings: dict[str, _Meaning] = {}
+        self._deadlines: Deadlines[bytes] = Deadlines()
+        self._retention = Retention()
+        self._catalog = Catalog()
+        self._unfinished: dict[str, set[bytes]] = {}
+        self._limits = Limits(rules.timing.grace_ms, 0, 0)
+        self._changes_seen = 0
+
+    @property
+    def active_runs(self) -> int:
+        """Runs that have not finished."""
+        return sum(map(len, self._unfinished.values()))
+
+    @property
+    def armed_timers(self) -> int:
+        """Runs with a deadline ahead."""
+        return len(self._deadlines)
+
+    def started(self, started_ms: int, gap_ms: int, progress_ms: int) -> None:
+        """State is restored: derives from it what is kept beside it. Log times in ms."""
+        if not self._unfinished:
+            for key, value in self._store.data.items():
+                self._index(key, run_state.decode(value))
+        self._limits = Limits(self._rules.timing.grace_ms, started_ms, gap_ms)
+        self._changes_seen = len(self._rules.automations.changes)
+        for keys in self._unfinished.values():
+            for key in keys:
+                self._schedule(key)
+
+    def rolled_back(self, keys: list[bytes], progress_ms: int) -> None:
+        """These runs went back to what they were."""
+        self._catalog.clear()
+        self.counts = Counts()
+        for key in keys:
+            value = self._store.get(key)
+            if value is None:
+                self._deadlines.set(key, None)
+                self._unfinished.get(tenant_of(key), set()).discard(key)
+            else:
+                self._index(key, run_state.decode(value))
+                self._schedule(key)
+
+    def apply(self, record: Unread, log_ms: int, now_ms: int) -> None:
+        """Applies the next record; one that can't be judged goes to the dead letters."""
+        run = self._rules.codec.decode_state(record.value)
+        if isinstance(run, Rejected):
+            self._reject(record, run)
+            return
+        late_ms = self._rules.timing.late_ms
+        rejected = misplaced(record.key, run.flow_run_id, self._place) or too_late(run, log_ms, late_ms)
+        if rejected is not None:
+            self._reject(record, rejected)
+        else:
+            assert record.value is not None
+            self._take(run, record.value, log_ms, now_ms)
+
+    def tick(self, progress_ms: int, now_ms: int, limit: int) -> bool:
+        """Fires the deadlines that progress has passed, at most ``limit``; True when none is left."""
+        self._follow_automations()
+        while limit > 0:
+            key = self._deadlines.pop_before(progress_ms)
+            if key is None:
+                for expired in self._retention.pop_before(progress_ms):
+                    self._expire(expired, progress_ms)
+                return True
+            limit -= 1
+            value = self._store.get(key)
+            if value is not None:
+                run = run_state.decode(value)
+                latest = _latest(run)
+                judgement = self._judge(run, latest, progress_ms)
+                if judgement.misses:
+                    self._keep(key, self._fire(run, latest, judgement, now_ms))
+                self._deadlines.set(key, judgement.next_due_ms)
+        return False
+
+    def _reject(self, record: Unread, rejected: Rejected) -> None:
+        self.counts.rejected[rejected.reason] += 1
+        self.out.append(dead_letter(record, rejected, self._place))
+
+    def _take(self, record: FlowRunState, value: bytes, log_ms: int, now_ms: int) -> None:
+        """Applies a record that may be judged."""
+        counts, timing = self.counts, self._rules.timing
+        counts.consumed += 1
+        if log_ms - record.timestamp > timing.grace_ms:
+            counts.late += 1
+        meaning = self._meanings.get(record.state) or self._learn(record.state)
+        key = run_key(record.tenant_id, record.flow_run_id)
+        run = self._load(key, log_ms)
+        if run is not None:
+            mark = run.mark_of(record.version)
+            if mark is not None:
+                counts.duplicates += 1
+                counts.conflicts += mark not in (meaning.mark, -1)
+                return
+        seen = self._catalog.flow_group(record)
+        if seen is not None:
+            self.out.append(seen)
+        self._fire_state_change(record, meaning.folded, log_ms, now_ms)
+        run, latest = self._merge(run, record, value, meaning, log_ms)
+        judgement = self._judge(run, latest, log_ms)
+        if judgement.misses:
+            run = self._fire(run, latest, judgement, now_ms)
+        self._keep(key, run)
+        self._deadlines.set(key, judgement.next_due_ms)
+
+    def _learn(self, state: str) -> _Meaning:
+        folded = state.casefold()
+        meaning = _Meaning(folded, self._classes.get(folded, OTHER), state_mark(folded))
+        if meaning.state_class == OTHER:
+            self.counts.unknown_states += 1
+        elif len(self._meanings) < 1_000:
+            self._meanings[state] = meaning
+        return meaning
+
+    def _merge(
+        self, run: RunState | None, record: FlowRunState, value: bytes, meaning: _Meaning, log_ms: int
+    ) -> tuple[RunState, FlowRunState]:
+        """The run with the record in its place, and its highest version's record."""
+        version, mark, state_class = record.version, meaning.mark, meaning.state_class
+        if run is None:
+            run = RunState(log_ms, (), (), (), b"")
+        top = version > run.top_version
+        entries, others = run.entries, run.others
+        if state_class == OTHER:
+            others = tuple(sorted((*others, Other(version, mark))))
+        else:
+            occurred_ms = self._rules.timing.occurred(record.timestamp, log_ms)
+            scheduled_ms = record.scheduled_start_time if state_class == WAITS else None
+            entry = Entry(
+                version,
+                mark,
+                state_class,
+                occurred_ms,
+                log_ms,
+                NO_TIME if scheduled_ms is None else scheduled_ms,
+            )
+            in_order = not entries or version > entries[-1].version
+            entries = (*entries, entry) if in_order else tuple(sorted((*entries, entry)))
+        if top:
+            # What an SLA event shows of the run is what is kept of it, whether proof or silence fires it.
+            latest = record._replace(state_message=cut(record.state_message, MESSAGE_IN_STATE))
+            body = self._body(latest, value)
+        else:
+            latest, body = _latest(run), run.body
+        return RunState(log_ms, entries, others, run.fired, body, run.floor).bounded(), latest
+
+    def _body(self, record: FlowRunState, value: bytes) -> bytes:
+        """What is kept of the highest version's record: its own bytes where they are in our own layout."""
+        if not self._rules.has_registry and len(value) <= MESSAGE_IN_STATE:
+            return value
+        return _BODY.encode_state(record)
+
+    def _fire_state_change(self, record: FlowRunState, folded: str, log_ms: int, now_ms: int) -> None:
+        if log_ms < self._limits.started_ms:
+            return
+        rules = self._rules
+        for interval in rules.automations.state_change(
+            record.tenant_id, folded, record.flow_group_id, log_ms
+        ):
+            self._emit(rules.events.state_changed(interval, record, log_ms, now_ms), FLOW_RUN_STATE_CHANGED)
+
+    def _fire(self, run: RunState, latest: FlowRunState, judgement: Judgement, now_ms: int) -> RunState:
+        """Emits the misses, and the run that remembers them."""
+        marks: list[Fired] = []
+        for miss in judgement.misses:
+            marks.append(miss.fired)
+            due_ms = miss.deadline.from_ms + miss.sla.duration_ms + self._rules.timing.grace_ms
+            self.counts.fire_delays_ms.append(max(0, now_ms - due_ms))
+            self._emit(self._rules.events.sla_failed(miss, latest, now_ms), FLOW_SLA_FAILED)
+        return run._replace(fired=(*run.fired, *marks))
+
+    def _emit(self, event: AutomationEvent, name: str) -> None:
+        assert event.flow_run_id is not None
+        self.counts.emitted[name] += 1
+        value = self._rules.codec.encode_event(event)
+        self.out.append(Output(AUTOMATION_EVENTS, event.flow_run_id.encode(), value))
+
+    def _judge(self, run: RunState, latest: FlowRunState, progress_ms: int) -> Judgement:
+        slas = self._rules.automations.flow_slas
+        candidates = []
+        for deadline in armed(run.entries):
+            covering = slas(latest.tenant_id, KINDS[deadline.kind], latest.flow_group_id)
+            if covering:
+                candidates.append((deadline, covering))
+        if not candidates:
+            return Judgement([], None)
+        return judge(candidates, run.fired, progress_ms, self._expires_ms(run), self._limits)
+
+    def _keep(self, key: bytes, run: RunState) -> None:
+        self._store.put(key, run.encode())
+        self._index(key, run)
+
+    def _index(self, key: bytes, run: RunState) -> None:
+        """Keeps the unfinished runs by tenant, and each run's next look for retention."""
+        keys = self._unfinished.setdefault(tenant_of(key), set())
+        if run.finished:
+            keys.discard(key)
+            self._retention.put(key, self._expires_ms(run))
+        elif key not in keys:
+            keys.add(key)
+            self._retention.put(key, self._expires_ms(run))
+
+    def _expires_ms(self, run: RunState) -> int:
+        """Log time after which the run is dropped."""
+        timing = self._rules.timing
+        if run.finished:
+            return run.last_log_ms + timing.keep_finished_ms
+        scheduled_ms = max((entry.scheduled_ms for entry in run.entries), default=NO_TIME)
+        return max(run.last_log_ms, scheduled_ms) + timing.keep_unfinished_ms
+
+    def _load(self, key: bytes, log_ms: int) -> RunState | None:
+        """The run, unless its time is over at ``log_ms``."""
+        value = self._store.get(key)
+        if value is None:
+            return None
+        run = run_state.decode(value)
+        if log_ms > self._expires_ms(run):
+            self._drop(key, run)
+            return None
+        return run
+
+    def _expire(self, key: bytes, progress_ms: int) -> None:
+        """Looks at a run whose hour has come: drops it, or puts it back to its next one."""
+        run = self._load(key, progress_ms)
+        if run is not None:
+            self._retention.put(key, self._expires_ms(run))
+
+    def _drop(self, key: bytes, run: RunState) -> None:
+        self.counts.dropped_runs += not run.finished
+        self._unfinished.get(tenant_of(key), set()).discard(key)
+        self._deadlines.set(key, None)
+        self._store.delete(key)
+
+    def _follow_automations(self) -> None:
+        """Where flow SLAs have changed, the tenant's runs get their next deadlines anew."""
+        changes = self._rules.automations.changes
+        if self._changes_seen == len(changes):
+            return
+        tenants = {change.tenant_id for change in changes[self._changes_seen :] if change.event_type in KINDS}
+        self._changes_seen = len(changes)
+        for tenant_id in tenants:
+            for key in self._unfinished.get(tenant_id, ()):
+                self._schedule(key)
+
+    def _schedule(self, key: bytes) -> None:
+        """Sets a run's next deadline from its state. What is overdue comes up at the next tick."""
+        value = self._store.get(key)
+        if value is not None:
+            run = run_state.decode(value)
+            self._deadlines.set(key, self._judge(run, _latest(run), NO_TIME).next_due_ms)
+
+
+def _latest(run: RunState) -> FlowRunState:
+    latest = _BODY.decode_state(run.body)
+    assert isinstance(latest, FlowRunState)
+    return latest

@@ -1,0 +1,198 @@
+"""The consumer as a process: wiring, start and end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from time import monotonic
+from types import FrameType
+
+import structlog
+from confluent_kafka import KafkaException
+
+from schemas.codec import Codec
+from schemas.records import AutomationEvent
+from schemas.registry import RegistrySource
+from streams.errors import Lost, StateError
+from streams.http_endpoints import Endpoints
+from streams.loop import Loop
+from streams.metrics import Metrics
+from streams.telemetry import configure_logging
+from topology.cluster import Cluster, TopologyError
+from topology.names import AUTOMATIONS, INPUTS
+from topology.settings import SettingError, Settings
+from topology.topics import changelog_of
+
+from consumer.app import ConsumerApp, Options
+from consumer.timing import Timing
+from consumer.watch import Watch
+
+log = structlog.get_logger()
+
+FAILED, MISUSED = 1, 2
+READY_WITHIN_MS = 60_000
+"""Ready is who is no further behind broker time than this."""
+HEALTHY_WITHIN_S = 30.0
+HANGS_AFTER_S = 60.0
+"""A turn that takes longer hangs in a client's call that has no end; the process ends so that others go on."""
+GAUGES_EVERY_S = 1.0
+RETRY_S = 1.0
+LEAVE_WITHIN_S = 9.0
+
+
+def run(settings: Settings, *, accept_gap: bool = False) -> int:
+    """Runs until SIGTERM or SIGINT; the process's exit code: 0, 1 = failed, 2 = wrong settings or state.
+
+    For the main thread of a process of its own. After a signal it leaves within 10 s.
+    """
+    configure_logging(settings)
+    service = _Service(settings, accept_gap)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, service.stop)
+    try:
+        return service.serve()
+    except (SettingError, StateError) as error:
+        log.error(
+            "the consumer can't start" if not service.loops else "the consumer stops", problem=str(error)
+        )
+        return MISUSED
+    except (TopologyError, KafkaException, Lost) as error:
+        log.error("the consumer can't go on", problem=str(error))
+    return FAILED
+
+
+class _Service:
+    """One consumer process: its endpoints, and one loop after another."""
+
+    def __init__(self, settings: Settings, accept_gap: bool) -> None:
+        self.loops = 0
+        self._settings = settings
+        self._accept_gap = accept_gap
+        self._stopping = threading.Event()
+        self._metrics = Metrics()
+        self._watch = Watch(self._metrics)
+        self._loop: Loop | None = None
+        self._turned_s = monotonic()
+
+    def stop(self, signum: int, frame: FrameType | None) -> None:
+        """Asks to leave; what hangs is cut off."""
+        del signum, frame
+        self._stopping.set()
+        cut_off = threading.Timer(LEAVE_WITHIN_S, os._exit, (FAILED,))
+        cut_off.daemon = True
+        cut_off.start()
+
+    def serve(self) -> int:
+        """Runs loops until asked to leave."""
+        settings = self._settings
+        try:
+            endpoints = Endpoints(settings.http_port, self._metrics.registry, self._healthy, self._ready)
+        except OSError as error:
+            raise SettingError(
+                f"HTTP_PORT={settings.http_port}: {error.strerror}: give another one"
+            ) from None
+        endpoints.start()
+        threading.Thread(target=self._watch_for_hangs, daemon=True).start()
+        log.info("the consumer starts", http_port=endpoints.port, group=settings.consumer_group)
+        try:
+            widths = self._checked_topics()
+            while widths is not None and not self._stopping.is_set():
+                self._one_loop(widths)
+        finally:
+            endpoints.stop()
+        log.info("the consumer has left")
+        return 0
+
+    def _one_loop(self, widths: dict[str, int]) -> None:
+        """Runs one set of clients until asked to leave, or until it is lost."""
+        settings = self._settings
+        registry = RegistrySource(settings.schema_registry_url) if settings.schema_registry_url else None
+        codec = Codec(registry, settings.topic_prefix)
+        # The id that events are written with is found before anything is decided.
+        codec.encode_event(_SAMPLE)
+        app = ConsumerApp(_options(settings), codec, registry is not None)
+        loop = self._loop = Loop(settings, app, widths, self._watch, self._accept_gap)
+        self.loops += 1
+        gauges_s = monotonic()
+        try:
+            loop.start()
+            while not self._stopping.is_set():
+                loop.turn()
+                self._turned_s = monotonic()
+                if self._turned_s - gauges_s > GAUGES_EVERY_S:
+                    gauges_s = self._turned_s
+                    self._watch.gauges(loop.now_ms() or 0, loop.active, loop.highs, len(app.invalid_controls))
+            loop.close()
+        except Lost as error:
+            log.warning("starting over with new clients", problem=str(error))
+            loop.abandon()
+            self._stopping.wait(RETRY_S)
+        except StateError:
+            loop.abandon()
+            raise
+
+    def _checked_topics(self) -> dict[str, int] | None:
+        """Partition counts of the inputs, once the cluster answers. Raises what makes the consumer refuse."""
+        while not self._stopping.is_set():
+            try:
+                return _widths(self._settings)
+            except TopologyError as error:
+                log.warning("waiting for Kafka", problem=str(error))
+                self._turned_s = monotonic()
+                self._stopping.wait(RETRY_S)
+        return None
+
+    def _healthy(self) -> str | None:
+        behind_s = monotonic() - self._turned_s
+        return None if behind_s < HEALTHY_WITHIN_S else f"the loop has not turned for {behind_s:.0f} s"
+
+    def _ready(self) -> str | None:
+        loop = self._loop
+        if loop is None or not loop.assigned:
+            return "no assignment yet"
+        if loop.restoring:
+            return f"{loop.restoring} partitions are being restored"
+        now_ms = loop.now_ms()
+        behind_ms = (
+            max((now_ms - p.progress_ms for p in list(loop.active.values())), default=0) if now_ms else 0
+        )
+        return None if behind_ms < READY_WITHIN_MS else f"{behind_ms / 1000:.0f} s behind"
+
+    def _watch_for_hangs(self) -> None:
+        while not self._stopping.wait(1.0):
+            if monotonic() - self._turned_s > HANGS_AFTER_S:
+                log.error("a call to the Kafka client hangs: ending, so that other members take over")
+                os._exit(FAILED)
+
+
+def _options(settings: Settings) -> Options:
+    timing = Timing(settings.grace_ms, settings.clock_tolerance_ms, settings.late_ms)
+    return Options(
+        timing, settings.topic_prefix, settings.partitioner, settings.finished_states, settings.ui_base_url
+    )
+
+
+def _widths(settings: Settings) -> dict[str, int]:
+    """Partition counts of the inputs. Raises ``SettingError`` where a topic is not fit to be trusted."""
+    changelogs = {settings.topic(name): changelog_of(settings, name) for name in INPUTS}
+    names = [*changelogs, settings.topic(AUTOMATIONS), *changelogs.values()]
+    found = Cluster(settings).find(names)
+    for name in names:
+        if name not in found:
+            raise SettingError(f"there is no topic {name}: run `automations topology apply`")
+        if found[name].config.get("message.timestamp.type") != "LogAppendTime":
+            raise SettingError(
+                f"topic {name} is not LogAppendTime: its times would be the producers' clocks. "
+                "Run `automations topology apply`"
+            )
+    for name, changelog in changelogs.items():
+        if found[name].partitions != found[changelog].partitions:
+            raise SettingError(
+                f"topic {name} has {found[name].partitions} partitions, its changelog {changelog} has "
+                f"{found[changelog].partitions}: an input's partition count is fixed for life"
+            )
+    return {name: found[name].partitions for name in changelogs}
+
+
+_SAMPLE = AutomationEvent._make(("", "", "", "", "", 0, "", "", *[None] * 16, 0, "[]"))

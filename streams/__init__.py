@@ -1,0 +1,1 @@
+"""The Kafka runtime that the services share."""

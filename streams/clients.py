@@ -1,0 +1,76 @@
+"""The librdkafka configuration of the loop's clients. The promises rest on most of these."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+from topology.kafka_config import client_config
+from topology.settings import Settings
+
+MAX_POLL_INTERVAL_MS = 60_000
+
+
+def group_consumer(settings: Settings) -> dict[str, Any]:
+    """Of the member of the consumer group that reads the inputs. Offsets are committed in transactions."""
+    config: dict[str, Any] = {
+        **_reader(settings),
+        "group.id": settings.consumer_group,
+        # Members that share a client.id make librdkafka's sticky assignor rebalance without end.
+        "client.id": f"automations-consumer-{settings.instance_id or uuid4()}",
+        "partition.assignment.strategy": "cooperative-sticky",
+        "session.timeout.ms": settings.session_timeout_ms,
+        "heartbeat.interval.ms": max(1, settings.session_timeout_ms // 4),
+        "max.poll.interval.ms": max(MAX_POLL_INTERVAL_MS, settings.session_timeout_ms),
+        # Where to read is decided from state; a position that the log does not have stops the process.
+        "auto.offset.reset": "error",
+    }
+    if settings.instance_id:
+        config["group.instance.id"] = settings.instance_id
+    return config
+
+
+def table_reader(settings: Settings, name: str) -> dict[str, Any]:
+    """Of a consumer without a group that reads a topic from its beginning and follows it."""
+    return {
+        **_reader(settings),
+        # The client wants one; no group is joined and nothing is committed under it.
+        "group.id": f"{settings.consumer_group}-{name}",
+        "auto.offset.reset": "earliest",
+    }
+
+
+def _reader(settings: Settings) -> dict[str, Any]:
+    return {
+        **client_config(settings),
+        "isolation.level": "read_committed",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        # The offset of the end counts control records too; a position after the last record does not.
+        "enable.partition.eof": True,
+        # At its default of a second an idle fetcher waits that long before it asks again.
+        "fetch.queue.backoff.ms": 5,
+        "fetch.wait.max.ms": 100,
+        "queued.max.messages.kbytes": 65_536,
+    }
+
+
+def transactional_producer(settings: Settings, transactional_id: str) -> dict[str, Any]:
+    """Of the one producer that writes everything a process writes, in transactions."""
+    return {
+        **client_config(settings),
+        "transactional.id": transactional_id,
+        "transaction.timeout.ms": settings.transaction_timeout_ms,
+        "message.timeout.ms": settings.transaction_timeout_ms,
+        "linger.ms": 5,
+        "compression.type": "lz4",
+        "queue.buffering.max.messages": 1_000_000,
+        "queue.buffering.max.kbytes": 262_144,
+        "partitioner": "consistent_random" if settings.partitioner == "crc32" else "murmur2_random",
+    }
+
+
+def transactional_id_of(settings: Settings) -> str:
+    """Stable for a process with an ``INSTANCE_ID``, else new for each start."""
+    name = settings.instance_id or str(uuid4())
+    return f"{settings.topic_prefix}{settings.consumer_group}-{name}"

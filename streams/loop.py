@@ -1,0 +1,425 @@
+"""The loop: records in, one transaction out, about every commit interval.
+
+A turn: poll the inputs, read the control topic, look for answers about ends, restore what was taken over,
+let each partition work, and commit when it is time. Events, changelogs, positions and input offsets are in
+one transaction, committed with the group's metadata: a member that was declared dead can't commit.
+
+An abort takes state back to the last commit and reads on from there. See ``streams.errors`` for the rest.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Protocol
+
+import structlog
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    TIMESTAMP_LOG_APPEND_TIME,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from schemas.codec import RegistryUnavailable
+from streams import clients
+from streams.broker_time import BrokerTime
+from streams.control_topic import ControlTopic
+from streams.ends import Ends, Place
+from streams.errors import Lost, MustAbort, StateError
+from streams.partition import Logic, Partition, Unread
+from streams.position import POSITION_KEY
+from streams.store import Store
+from streams.takeover import Takeovers, Taken, committed_offsets, peek_positions
+from streams.telemetry import librdkafka_logger
+from streams.transaction import Transaction, end_predecessor
+from topology.kafka_config import admin as admin_client
+from topology.names import AUTOMATIONS, INPUTS
+from topology.settings import Settings
+from topology.topics import changelog_of
+
+log = structlog.get_logger()
+
+BATCH = 2_000
+POLL_S = 0.01
+ASK_EVERY_S = 0.1
+"""How often an idle process asks for the ends."""
+ANCHOR_EVERY_S = 10.0
+"""How often an idle process appends its positions: that keeps broker time true, and progress from getting lost."""
+PAUSE_ABOVE, RESUME_BELOW = 20_000, 5_000
+"""Records of a partition that wait in memory."""
+HOLD_S = 1.0
+"""How long a partition is held when the Schema Registry can't be reached."""
+
+
+class App(Protocol):
+    """What runs on the loop."""
+
+    def control(self, record: Unread) -> None:
+        """Takes the next control record."""
+
+    def logic(self, topic: str, partition: int, partitions: int, store: Store) -> Logic:
+        """The logic of an input partition, over its store."""
+
+
+class Watcher(Protocol):
+    """Who counts what the loop does."""
+
+    def committed(self, seconds: float, partitions: dict[Place, Partition]) -> None:
+        """A transaction was committed."""
+
+    def aborted(self) -> None:
+        """A transaction was aborted."""
+
+    def rebalanced(self) -> None:
+        """Partitions were given or taken."""
+
+    def restored(self, seconds: float) -> None:
+        """A partition's state was restored."""
+
+
+class Loop:
+    """The Kafka clients of one process, and the partitions that it owns.
+
+    ``widths`` gives the partition count of each input topic. Used from one thread.
+    """
+
+    def __init__(
+        self, settings: Settings, app: App, widths: dict[str, int], watcher: Watcher, accept_gap: bool = False
+    ) -> None:
+        self.active: dict[Place, Partition] = {}
+        self.highs: dict[Place, int] = {}
+        self.assigned = False
+        self.turned_s = monotonic()
+        self._settings, self._app, self._widths, self._watcher = settings, app, widths, watcher
+        self._time = BrokerTime()
+        self._anchored = False
+        self._control = ControlTopic(app.control)
+        self._control_place = (settings.topic(AUTOMATIONS), 0)
+        self._inputs = {settings.topic(name): name for name in INPUTS}
+        self._held: dict[Place, float] = {}
+        self._paused: set[Place] = set()
+        self._failure: Exception | None = None
+        self._began_s = self._asked_s = self._anchored_s = monotonic()
+        self._connect(settings, accept_gap)
+
+    def _connect(self, settings: Settings, accept_gap: bool) -> None:
+        logger = librdkafka_logger()
+        producer = clients.transactional_producer(settings, clients.transactional_id_of(settings))
+        self._transaction = Transaction(producer, self._appended, logger)
+        self._admin = admin_client(settings)
+        self._ends = Ends(self._admin)
+        self._control_reader = Consumer(clients.table_reader(settings, "control"), logger=logger)
+        self._control_reader.assign([TopicPartition(*self._control_place, OFFSET_BEGINNING)])
+        self._consumer = Consumer(clients.group_consumer(settings), logger=logger)
+        reading = clients.table_reader(settings, "restore")
+        self._restore_reader = Consumer(reading, logger=logger)
+        self._takeovers = Takeovers(
+            self._restore_reader,
+            self._admin,
+            lambda places: committed_offsets(self._consumer, places),
+            lambda changelog, start, end: peek_positions(reading, changelog, start, end),
+            lambda owner: end_predecessor(producer, owner, logger),
+            self._transaction.transactional_id,
+            accept_gap,
+        )
+
+    def start(self) -> None:
+        """Ends what an earlier process of the same id left open, and joins the group."""
+        self._transaction.fence()
+        self._consumer.subscribe(
+            list(self._inputs), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def turn(self) -> None:
+        """One turn. Raises `StateError` or `Lost`."""
+        busy = self._work()
+        self._transaction.poll()
+        if self._due(busy):
+            self._commit()
+        self._read_control()
+        self._take(self._consumer.consume(BATCH, 0 if busy else POLL_S))
+        if self._failure is not None:
+            raise self._failure
+        self._restore()
+        self._ask()
+        self.turned_s = monotonic()
+
+    def close(self) -> None:
+        """Commits what is done and leaves the group."""
+        try:
+            self._commit()
+        finally:
+            self._consumer.close()
+            self._control_reader.close()
+            self._restore_reader.close()
+
+    def abandon(self) -> None:
+        """Leaves without a word to the brokers but the leaving itself: what is open will be aborted."""
+        self.active.clear()
+        for reader in (self._consumer, self._control_reader, self._restore_reader):
+            reader.close()
+
+    def now_ms(self) -> int | None:
+        """Broker time, once this process has appended something."""
+        return self._time.at(_monotonic_ms()) if self._anchored else None
+
+    @property
+    def restoring(self) -> int:
+        """Partitions taken over that are not at work yet."""
+        return len(self._takeovers) + sum(not partition.ready for partition in self.active.values())
+
+    # Work and commit
+
+    def _work(self) -> bool:
+        """Lets each partition work; True if one has more to do at once."""
+        now_ms = self.now_ms()
+        if now_ms is None:
+            return False
+        more = False
+        control_ms = self._control.progress_ms
+        for place, partition in self.active.items():
+            if not partition.ready:
+                partition.begin(now_ms)
+            if self._held and self._held.get(place, 0) > monotonic():
+                continue
+            try:
+                more |= not partition.work(control_ms, now_ms)
+            except RegistryUnavailable as error:
+                log.warning(
+                    "held until the Schema Registry answers", partition=partition.where, problem=str(error)
+                )
+                self._held[place] = monotonic() + HOLD_S
+            self._send(place, partition)
+        return more
+
+    def _send(self, place: Place, partition: Partition) -> None:
+        """Hands over to the producer what the partition has put out and changed."""
+        produce, topic = self._transaction.produce, self._settings.topic
+        try:
+            for output in partition.logic.out:
+                produce(topic(output.topic), output.key, output.value, headers=output.headers)
+            partition.logic.out.clear()
+            changes = partition.store.drain()
+            if changes:
+                changelog = changelog_of(self._settings, self._inputs[place[0]])
+                for key, value in changes.items():
+                    produce(changelog, key, value, place[1])
+        except MustAbort as error:
+            self._abort(error)
+
+    def _due(self, busy: bool) -> bool:
+        waited_s = monotonic() - self._began_s
+        if waited_s * 1000 < self._settings.commit_interval_ms:
+            return False
+        if not busy and monotonic() - self._anchored_s > ANCHOR_EVERY_S:
+            return True
+        return self._transaction.open or any(not partition.noted for partition in self.active.values())
+
+    def _commit(self) -> None:
+        """Commits the open transaction, with the positions of the partitions that have moved."""
+        began_s = self._began_s = monotonic()
+        anchoring = began_s - self._anchored_s > ANCHOR_EVERY_S
+        positions = {}
+        try:
+            for place, partition in self.active.items():
+                if anchoring or not partition.noted:
+                    position = positions[place] = partition.note()
+                    changelog = changelog_of(self._settings, self._inputs[place[0]])
+                    self._transaction.produce(
+                        changelog, POSITION_KEY, position.encode(), place[1], anchor=True
+                    )
+            if not self._transaction.open:
+                return
+            offsets = [TopicPartition(*place, position.offset) for place, position in positions.items()]
+            self._transaction.commit(self._consumer, offsets)
+        except MustAbort as error:
+            self._abort(error)
+            return
+        for place, position in positions.items():
+            self.active[place].committed(position)
+        self._anchored_s = began_s if positions else self._anchored_s
+        self._watcher.committed(monotonic() - began_s, self.active)
+
+    def _abort(self, why: MustAbort) -> None:
+        """Takes everything since the last commit back, and reads on from there."""
+        log.warning("transaction aborted", problem=str(why))
+        self._transaction.abort()
+        self._watcher.aborted()
+        for place, partition in self.active.items():
+            self._seek(place, partition.rollback())
+
+    # Reading
+
+    def _take(self, messages: list[Message]) -> None:
+        """Sorts what was polled to its partitions."""
+        active, observe, latest_ms = self.active, self._time.observe, 0
+        for message in messages:
+            place = (message.topic() or "", message.partition() or 0)
+            error = message.error()
+            if error is not None:
+                self._problem(place, message, error)
+                continue
+            partition = active.get(place)
+            if partition is not None:
+                kind, log_ms = message.timestamp()
+                if kind != TIMESTAMP_LOG_APPEND_TIME:
+                    raise StateError(f"{partition.where}: its records have no append time: set LogAppendTime")
+                latest_ms = max(latest_ms, log_ms)
+                partition.offer(Unread(message.offset() or 0, log_ms, message.key(), message.value()))
+        if latest_ms:
+            observe(latest_ms, _monotonic_ms())
+        self._balance_memory()
+
+    def _problem(self, place: Place, message: Message, error: KafkaError) -> None:
+        partition = self.active.get(place)
+        code = error.code()
+        if code == KafkaError._PARTITION_EOF:
+            if partition is not None:
+                partition.read_to(message.offset() or 0)
+        elif (
+            code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE) and partition is not None
+        ):
+            raise StateError(
+                f"{partition.where}: the log no longer has offset {partition.read_end}: records are gone, or the "
+                "topic was recreated. With --accept-gap it goes on, and what began before fires by proof only"
+            )
+        elif error.fatal():
+            raise Lost(f"the consumer can't go on: {error.str()}")
+        else:
+            log.warning("reading", problem=error.str())
+
+    def _balance_memory(self) -> None:
+        for place, partition in self.active.items():
+            waiting = len(partition.queue)
+            if waiting > PAUSE_ABOVE and place not in self._paused:
+                self._consumer.pause([TopicPartition(*place)])
+                self._paused.add(place)
+            elif waiting < RESUME_BELOW and place in self._paused:
+                self._consumer.resume([TopicPartition(*place)])
+                self._paused.discard(place)
+
+    def _read_control(self) -> None:
+        control = self._control
+        for message in self._control_reader.consume(BATCH, 0):
+            error = message.error()
+            if error is None:
+                _, log_ms = message.timestamp()
+                self._time.observe(log_ms, _monotonic_ms())
+                control.offer(Unread(message.offset() or 0, log_ms, message.key(), message.value()))
+            elif error.code() == KafkaError._PARTITION_EOF:
+                control.read_to(message.offset() or 0)
+            elif not error.retriable():
+                log.warning("reading the control topic", problem=error.str())
+
+    def _ask(self) -> None:
+        """Asks for the ends when progress, or a record that waits for the control topic, needs them."""
+        answer = self._ends.answer()
+        if answer is not None:
+            for place, high in answer.highs.items():
+                if place == self._control_place:
+                    self._control.confirm_end(high, answer.asked_ms)
+                elif place in self.active:
+                    self.highs[place] = high
+                    self.active[place].confirm_end(high, answer.asked_ms)
+        now_ms = self.now_ms()
+        if self._ends.asking or now_ms is None:
+            return
+        waits = any(
+            at is not None and at >= self._control.progress_ms
+            for at in (partition.waits_for_control_ms for partition in self.active.values())
+        )
+        if waits or monotonic() - self._asked_s > ASK_EVERY_S:
+            self._asked_s = monotonic()
+            self._ends.ask([self._control_place, *self.active], now_ms)
+
+    # Partitions come and go
+
+    def _restore(self) -> None:
+        try:
+            taken = self._takeovers.poll()
+        except KafkaException as error:
+            log.warning("restoring waits", problem=str(error))
+            return
+        for one in taken:
+            self._begin(one)
+
+    def _begin(self, taken: Taken) -> None:
+        """A restored partition goes to work, after its position is committed: that also tells broker time."""
+        place, partition, resume, seconds = taken
+        as_they_were = self._settings.first_start == "beginning"
+        partition.resume(resume.offset, 0 if as_they_were else None, resume.gap)
+        self.active[place] = partition
+        self._seek(place, resume.offset)
+        self._consumer.resume([TopicPartition(*place)])
+        self._watcher.restored(seconds)
+        log.info(
+            "partition at work", partition=partition.where, offset=resume.offset, gap=resume.gap,
+            keys=len(partition.store.data), restored_in_s=round(seconds, 3),
+        )  # fmt: skip
+
+    def _seek(self, place: Place, offset: int) -> None:
+        give_up_s = monotonic() + 5
+        while True:
+            try:
+                self._consumer.seek(TopicPartition(*place, offset))
+                return
+            except KafkaException as error:
+                # Just after an assignment the client may still be looking for where it would begin itself.
+                if error.args[0].code() != KafkaError._STATE or monotonic() > give_up_s:
+                    raise Lost(f"seeking in {place[0]} [{place[1]}]: {error}") from error
+                self._consumer.poll(0.01) if not self.active else None
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self.assigned = True
+        self._watcher.rebalanced()
+        begin = [TopicPartition(p.topic, p.partition, OFFSET_BEGINNING) for p in partitions]
+        consumer.incremental_assign(begin)
+        consumer.pause(begin)
+        for p in partitions:
+            name, width = self._inputs[p.topic], self._widths[p.topic]
+            store = Store()
+            logic = self._app.logic(name, p.partition, width, store)
+            where = f"{p.topic} [{p.partition}]"
+            partition = Partition(where, logic, store, width, self._transaction.transactional_id)
+            changelog = (changelog_of(self._settings, name), p.partition)
+            self._takeovers.begin((p.topic, p.partition), partition, changelog)
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._watcher.rebalanced()
+        try:
+            self._commit()
+        except (Lost, StateError) as error:
+            self._failure = error
+        self._give_up(consumer, partitions)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        log.warning("partitions lost: this member was declared dead", partitions=len(partitions))
+        self._watcher.rebalanced()
+        lost = {(p.topic, p.partition) for p in partitions}
+        for place in lost:
+            self.active.pop(place, None)
+        try:
+            self._abort(MustAbort("its partitions were lost"))
+        except Lost as error:
+            self._failure = error
+        self._give_up(consumer, partitions)
+
+    def _give_up(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        for p in partitions:
+            place = (p.topic, p.partition)
+            self.active.pop(place, None)
+            self.highs.pop(place, None)
+            self._paused.discard(place)
+            self._takeovers.drop(place)
+        consumer.incremental_unassign(partitions)
+
+    def _appended(self, append_ms: int) -> None:
+        self._anchored = True
+        self._time.observe(append_ms, _monotonic_ms())
+
+
+def _monotonic_ms() -> int:
+    return int(monotonic() * 1000)

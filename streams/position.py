@@ -1,0 +1,89 @@
+"""How far a partition's state has come: one record in its changelog, written by every transaction.
+
+It says which input offset comes next, so that a restore can prove that state and committed offset belong
+together, and it names the producer that wrote it, so that a new owner can end what a dead one left open.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+POSITION_KEY = b"position"
+FORMAT = 1
+
+
+class StateError(Exception):
+    """State and input don't fit together; going on would lie. The process ends with exit code 2."""
+
+
+class Position(NamedTuple):
+    """Where a partition's state stands. Offsets count records, times are log time in ms."""
+
+    offset: int
+    """The input offset that comes next."""
+    progress_ms: int
+    log_ms: int
+    """The greatest log time of a record read."""
+    started_ms: int | None
+    """Broker time of the first start: no automation counts as in force before it. None: not known yet."""
+    gap_ms: int
+    """Attempts armed before this log time fire only by proof."""
+    partitions: int
+    """How many partitions the input has: fixed for life."""
+    owner: str
+    """Transactional id of the producer that wrote this."""
+
+    def encode(self) -> bytes:
+        """The changelog record's value."""
+        return json.dumps({"format": FORMAT, **self._asdict()}, separators=(",", ":")).encode()
+
+
+def decode(value: bytes) -> Position:
+    """Reads a position back; a newer format raises `StateError`."""
+    fields = json.loads(value)
+    if fields.pop("format") > FORMAT:
+        raise StateError("the changelog was written by a newer version of this program: run that version")
+    return Position(**fields)
+
+
+class Resume(NamedTuple):
+    """Where to go on reading. ``gap`` says that records before it may have been missed."""
+
+    offset: int
+    gap: bool
+
+
+def resume_at(
+    where: str, committed: int | None, position: Position | None, low: int, high: int, accept_gap: bool
+) -> Resume:
+    """Decides where a partition goes on, from its committed offset, its changelog's position and its log.
+
+    ``where`` names the partition for the error. ``low`` and ``high`` are the input's first offset and high
+    watermark. Raises `StateError` naming the gap, unless ``accept_gap``.
+    """
+    if committed is None and position is None:
+        return Resume(low, gap=False)
+    if committed is not None and position is not None and committed != position.offset:
+        raise StateError(
+            f"{where}: the changelog stands at offset {position.offset}, the group's committed offset is "
+            f"{committed}: they were not written together (a reset of the group's offsets?). Put the "
+            f"committed offset back to {position.offset}, or delete both to start anew"
+        )
+    known = position.offset if position is not None else committed
+    assert known is not None
+    if committed is None:
+        gap = f"the changelog stands at offset {known}, but the group has no committed offset (deleted or expired)"
+    elif position is None:
+        gap = f"the group's committed offset is {known}, but the changelog is empty (deleted or recreated)"
+    elif known < low:
+        gap = f"offsets {known} to {low - 1} are gone from the log before they were read"
+    elif known > high:
+        gap = f"the committed offset {known} is beyond the log's end {high} (the topic was recreated?)"
+    else:
+        return Resume(known, gap=False)
+    if not accept_gap:
+        raise StateError(
+            f"{where}: {gap}. With --accept-gap it goes on, and what began before fires by proof only"
+        )
+    return Resume(min(max(known, low), high) if known <= high else low, gap=True)

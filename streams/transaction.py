@@ -1,0 +1,125 @@
+"""One transaction at a time, holding all that a process writes: events, changelogs, positions, offsets.
+
+What an error means is decided here, once: retriable is tried again within the transaction's time, abortable
+raises `MustAbort`, and whatever leaves the outcome unknown raises `Lost`, since only new clients can tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+
+from streams.errors import Lost, MustAbort, kafka_error
+
+CALL_S = 5.0
+"""How long one call may block before it is tried again."""
+
+
+class Transaction:
+    """A transactional producer. ``on_append`` is told the append times (ms) of anchored records."""
+
+    def __init__(self, config: dict[str, Any], on_append: Callable[[int], None], logger: Any = None) -> None:
+        self.transactional_id: str = config["transactional.id"]
+        self.open = False
+        self._timeout_s = config["transaction.timeout.ms"] / 1000
+        self._on_append = on_append
+        self._producer = Producer(config, logger=logger)
+
+    def fence(self) -> None:
+        """Ends what an earlier producer of this id left open, and shuts it out."""
+        self._call(self._producer.init_transactions)
+
+    def produce(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int = -1,
+        headers: list[tuple[str, bytes]] | None = None,
+        anchor: bool = False,
+    ) -> None:
+        """Adds a record; the first one opens the transaction. An ``anchor``'s append time is reported."""
+        if not self.open:
+            try:
+                self._producer.begin_transaction()
+            except KafkaException as error:
+                raise _meaning(error) from error
+            self.open = True
+        callback = self._delivered if anchor else None
+        while True:
+            try:
+                self._producer.produce(
+                    topic, value, key, partition, on_delivery=callback, headers=list(headers or ())
+                )
+                return
+            except BufferError:
+                self._producer.poll(0.05)
+            except KafkaException as error:
+                raise _meaning(error) from error
+
+    def poll(self) -> None:
+        """Serves delivery reports."""
+        self._producer.poll(0)
+
+    def commit(self, consumer: Consumer, offsets: list[TopicPartition]) -> None:
+        """Commits everything produced, and the offsets if this process still owns their partitions."""
+        # Flushed first: whoever takes a partition over finds this producer's id in the changelog before
+        # the coordinator has its offsets pending.
+        if self._producer.flush(self._timeout_s) > 0:
+            raise MustAbort("records were not acknowledged within the transaction timeout")
+        # Read afresh: it carries the generation, which is what shuts out a member that was declared dead.
+        metadata = consumer.consumer_group_metadata()
+        if offsets:
+            self._call(lambda timeout: self._producer.send_offsets_to_transaction(offsets, metadata, timeout))
+        try:
+            self._call(self._producer.commit_transaction)
+        except MustAbort as error:
+            if "_TIMED_OUT" in str(error):
+                raise Lost(f"the outcome of a commit is unknown: {error}") from error
+            raise
+        self.open = False
+
+    def abort(self) -> None:
+        """Takes back everything produced since the last commit."""
+        if self.open:
+            try:
+                self._call(self._producer.abort_transaction)
+            except MustAbort as error:
+                raise Lost(f"a transaction could not be aborted: {error}") from error
+            self.open = False
+
+    def _delivered(self, error: Any, message: Message) -> None:
+        _, append_ms = message.timestamp()
+        if error is None and append_ms > 0:
+            self._on_append(append_ms)
+
+    def _call(self, call: Callable[[float], Any]) -> None:
+        """A blocking call of the client, tried again while that may help."""
+        give_up_at = monotonic() + self._timeout_s
+        while True:
+            try:
+                call(CALL_S)
+                return
+            except KafkaException as error:
+                if not kafka_error(error).retriable() or monotonic() > give_up_at:
+                    raise _meaning(error) from error
+
+
+def _meaning(error: KafkaException) -> MustAbort | Lost:
+    found = kafka_error(error)
+    text = f"{found.name()}: {found.str()}"
+    if found.txn_requires_abort() and not found.fatal():
+        return MustAbort(text)
+    return Lost(text)
+
+
+def end_predecessor(config: dict[str, Any], transactional_id: str, logger: Any = None) -> None:
+    """Aborts what a producer that is gone has left open, at once instead of at its transaction timeout.
+
+    If it is not gone but only paused, it is shut out: it gave its partitions up by being declared dead.
+    """
+    settings = {**config, "transactional.id": transactional_id}
+    Transaction(settings, lambda _: None, logger).fence()
