@@ -1,0 +1,1 @@
+"""The ``automations`` command: services, control records as YAML, live output, simulator and demo."""
