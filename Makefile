@@ -1,4 +1,4 @@
-# make setup     .venv with the locked dependencies (once; skipped while it is up to date)
+# make setup     .venv with the locked dependencies (once; skipped while it is up to date); setup-dev: the tools too
 # make demo      everything on an embedded Kafka; ARGS="--duration 60" and the like go to the command
 # make test      all that has to pass before a change lands: check, then the tests on a real Kafka
 # make check     formatting, lint, types, unit tests and scenarios: under a minute, no Kafka
@@ -9,10 +9,13 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint unit kafka test-all bench format clean
+.PHONY: help setup setup-dev demo test check lint unit kafka test-all bench format clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+# uv installs the same lock several times as fast; where it can't (a mirror that only pip is set up for), pip does.
+INSTALL := ./.ci/install $(PY)
 PACKAGES := schemas topology streams consumer actions api cli tests bench
 CODE := $(foreach package,$(PACKAGES),$(if $(wildcard $(package)/*.py),$(package)))
 # The unit tests and scenarios run on two processes, the tests on Kafka too: there is one broker for all.
@@ -25,15 +28,23 @@ help:
 setup: $(VENV)/.installed
 	@:
 
+# What runs it, and no more: the demo starts without waiting for linters.
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@python=$$(./.ci/find-python) && \
 	  if ! $(PY) -c 'import sys; assert sys.version_info >= (3, 11)' 2>/dev/null; then \
 	    echo "making $(VENV) with $$python"; rm -rf $(VENV); "$$python" -m venv $(VENV); \
 	  fi
 	@echo "installing the locked dependencies"
-	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
-	  --config-settings editable_mode=compat -e .
+	@$(INSTALL) requirements.lock
+	@$(PIP) --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
+	@touch $@
+
+setup-dev: $(VENV)/.installed-dev
+	@:
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
+	@echo "installing the locked tools of development"
+	@$(INSTALL) requirements-dev.lock
 	@touch $@
 
 demo: setup
@@ -41,15 +52,15 @@ demo: setup
 
 check: lint unit
 
-lint: setup
+lint: setup-dev
 	$(VENV)/bin/ruff format --check $(CODE)
 	$(VENV)/bin/ruff check $(CODE)
 	$(VENV)/bin/mypy $(addprefix -p ,$(CODE))
 
-unit: setup
+unit: setup-dev
 	$(PYTEST) -m "not slow" tests/unit tests/scenarios
 
-kafka: setup
+kafka: setup-dev
 	$(PYTEST) --dist loadfile -m "kafka and not slow" tests
 
 test: check kafka
@@ -62,7 +73,7 @@ bench: setup
 	  echo "== $$script"; $(PY) $$script $(ARGS) || exit 1; \
 	done
 
-format: setup
+format: setup-dev
 	$(VENV)/bin/ruff format $(CODE)
 	$(VENV)/bin/ruff check --fix $(CODE)
 

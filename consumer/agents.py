@@ -15,12 +15,6 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 
-from schemas.codec import Rejected
-from schemas.records import AGENT_SLA_FAILED, STOPPED, AgentHeartbeat
-from streams.partition import Output, Unread
-from streams.store import Store
-from topology.names import AUTOMATION_EVENTS
-
 from consumer.agent_state import (
     AgentState,
     Fall,
@@ -37,6 +31,11 @@ from consumer.deadlines import Deadlines
 from consumer.intake import Place, dead_letter, misplaced, too_late
 from consumer.runs import Rules
 from consumer.timing import DAY_MS
+from schemas.codec import Rejected
+from schemas.records import AGENT_SLA_FAILED, STOPPED, AgentHeartbeat
+from streams.partition import Output, Unread
+from streams.store import Store
+from topology.names import AUTOMATION_EVENTS
 
 HOUR_MS = 3_600_000
 MAX_READ = 10_000

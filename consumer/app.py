@@ -8,19 +8,18 @@ from __future__ import annotations
 from functools import partial
 from typing import NamedTuple
 
-from schemas.codec import Codec
-from schemas.control import InvalidControl, Tombstone, parse_control
-from streams.partition import Logic, Unread
-from streams.store import Store
-from topology.names import FLOW_RUN_STATE
-from topology.partitioner import Partitioner, partition_of
-
 from consumer.agents import Agents
 from consumer.automations import Automations
 from consumer.events import Events
 from consumer.intake import Place
 from consumer.runs import Rules, Runs
 from consumer.timing import Timing
+from schemas.codec import Codec
+from schemas.control import InvalidControl, Tombstone, parse_control
+from streams.partition import Logic, Unread
+from streams.store import Store
+from topology.names import FLOW_RUN_STATE
+from topology.partitioner import Partitioner, partition_of
 
 
 class Options(NamedTuple):

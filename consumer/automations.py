@@ -193,10 +193,9 @@ class Automations:
             history = self._history.get(f"action:{action_id}")
             action = history.at(at_ms) if history else None
             if isinstance(action, Action) and action.tenant_id == automation.tenant_id:
-                shown = action.model_dump(
-                    mode="json", include={"id", "name", "action_type", "config", "delivery"}
-                )
-                actions.append(shown)
+                shown = action.model_dump(mode="json", include={"id", "name", "action_type", "config"})
+                delivery = action.delivery and action.delivery.model_dump(mode="json", exclude_none=True)
+                actions.append({**shown, "delivery": delivery})
         return Shown(automation.name, automation.tenant_slug, json.dumps(actions, separators=(",", ":")))
 
     def _follow(self, key: str, before: ControlRecord | None, after: ControlRecord | None) -> None:

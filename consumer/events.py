@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from consumer.attempts import KINDS
+from consumer.automations import AgentSLA, Automations, InForce
+from consumer.misses import Miss
 from schemas.codec import cut
 from schemas.ids import agent_sla_event_id, flow_sla_event_id, state_change_event_id
 from schemas.records import (
@@ -12,10 +15,6 @@ from schemas.records import (
     FlowRunState,
 )
 from schemas.templates import default_message
-
-from consumer.attempts import KINDS
-from consumer.automations import AgentSLA, Automations, InForce
-from consumer.misses import Miss
 
 MESSAGE_IN_EVENT = 8_192
 """Characters of a state message that an event carries."""

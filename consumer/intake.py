@@ -13,6 +13,11 @@ from schemas.codec import Rejected
 from schemas.records import AgentHeartbeat, FlowRunState
 from streams.partition import Output, Unread
 from topology.names import INPUT_DLQ
+from topology.topics import MAX_RECORD_BYTES
+
+
+_FITS = MAX_RECORD_BYTES - 64 * 1024
+"""Bytes of a value that fit in a record of the dead-letter topic, its key and headers beside it."""
 
 
 class Place(NamedTuple):
@@ -50,7 +55,7 @@ def too_late(record: FlowRunState | AgentHeartbeat, log_ms: int, late_ms: int) -
 
 
 def dead_letter(record: Unread, rejected: Rejected, place: Place) -> Output:
-    """The record as it was, with why and whence in its headers."""
+    """The record as it was, with why and whence in its headers; one too large for the topic loses its end."""
     headers = {
         "reason": rejected.reason,
         "detail": rejected.detail,

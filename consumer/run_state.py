@@ -8,6 +8,7 @@ The format byte lets a newer build read an older one's state.
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 from zlib import crc32
@@ -154,6 +155,7 @@ def state_mark(state: str) -> int:
     return crc32(state.encode()) & 0xFFFF
 
 
+@lru_cache(maxsize=10_000)
 def automation_bytes(automation_id: str) -> bytes:
     """An automation's id in 16 bytes: the UUID's own, or a digest of an id of another form."""
     try:

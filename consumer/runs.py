@@ -8,13 +8,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from schemas.codec import Codec, Rejected, cut
-from schemas.records import FLOW_RUN_STATE_CHANGED, FLOW_SLA_FAILED, AutomationEvent, FlowRunState
-from schemas.states import OTHER, WAITS, state_classes
-from streams.partition import Output, Unread
-from streams.store import Store
-from topology.names import AUTOMATION_EVENTS
-
 from consumer import run_state
 from consumer.attempts import KINDS, armed
 from consumer.automations import Automations
@@ -27,6 +20,12 @@ from consumer.misses import Judgement, Limits, judge
 from consumer.retention import Retention
 from consumer.run_state import NO_TIME, Entry, Fired, Other, RunState, run_key, state_mark, tenant_of
 from consumer.timing import Timing
+from schemas.codec import Codec, Rejected, cut
+from schemas.records import FLOW_RUN_STATE_CHANGED, FLOW_SLA_FAILED, AutomationEvent, FlowRunState
+from schemas.states import OTHER, WAITS, state_classes
+from streams.partition import Output, Unread
+from streams.store import Store
+from topology.names import AUTOMATION_EVENTS
 
 MESSAGE_IN_STATE = 1_024
 """Characters of a state message that are kept of a run."""

@@ -11,6 +11,9 @@ from types import FrameType
 import structlog
 from confluent_kafka import KafkaException
 
+from consumer.app import ConsumerApp, Options
+from consumer.timing import Timing
+from consumer.watch import Watch
 from schemas.codec import Codec
 from schemas.records import AutomationEvent
 from schemas.registry import RegistrySource
@@ -23,10 +26,6 @@ from topology.cluster import Cluster, TopologyError
 from topology.names import AUTOMATIONS, INPUTS
 from topology.settings import SettingError, Settings
 from topology.topics import changelog_of
-
-from consumer.app import ConsumerApp, Options
-from consumer.timing import Timing
-from consumer.watch import Watch
 
 log = structlog.get_logger()
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from streams import metrics as names
-from streams.ends import Place
-from streams.metrics import Metrics
-from streams.partition import Partition
-
 from consumer.agents import Agents
 from consumer.counts import Counts
 from consumer.runs import Runs
+from streams import metrics as names
+from streams.app import Place
+from streams.metrics import Metrics
+from streams.partition import Partition
 
 
 class Watch:

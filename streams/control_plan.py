@@ -91,9 +91,7 @@ def plan(
     return Refusal(tuple(dict.fromkeys(problems))) if problems else _in_order(changes.values())
 
 
-def plan_delete(
-    current: Mapping[str, ControlRecord], keys: Iterable[str], invalid: Container[str] = ()
-) -> Plan:
+def plan_delete(current: Mapping[str, ControlRecord], keys: Iterable[str], invalid: Container[str] = ()) -> Plan:
     """Changes that delete ``keys``, and the SLA configs that no automation has then any more.
 
     Refused while an automation that stays uses one of them. ``invalid``: keys that are there though their
@@ -116,9 +114,7 @@ def plan_delete(
     return Refusal(tuple(problems)) if problems else _in_order(changes.values())
 
 
-def find(
-    current: Mapping[str, ControlRecord], kind: str, name: str, tenant: str | None = None
-) -> str | Refusal:
+def find(current: Mapping[str, ControlRecord], kind: str, name: str, tenant: str | None = None) -> str | Refusal:
     """Key of the one record of that kind with that name or id; ``tenant`` is an id or a slug."""
     found = [
         record
@@ -131,11 +127,7 @@ def find(
         return found[0].key
     if not found:
         names = sorted({str(name_of(r) or r.id) for r in current.values() if kind == r.RECORD_KIND})
-        known = (
-            f"there are: {', '.join(names[:10])}{', …' if len(names) > 10 else ''}"
-            if names
-            else "there is none"
-        )
+        known = f"there are: {', '.join(names[:10])}{', …' if len(names) > 10 else ''}" if names else "there is none"
         return Refusal((f"there is no {kind} {name!r}; {known}",))
     ids = ", ".join(f"{record.id} (tenant {record.tenant_id})" for record in found)
     return Refusal((f"{kind} {name!r} is ambiguous: give the id or --tenant; there are {ids}",))
@@ -180,9 +172,7 @@ def _after(current: Mapping[str, ControlRecord], changes: Mapping[str, Change]) 
     return after
 
 
-def _orphaned_configs(
-    current: Mapping[str, ControlRecord], changes: Mapping[str, Change]
-) -> dict[str, Change]:
+def _orphaned_configs(current: Mapping[str, ControlRecord], changes: Mapping[str, Change]) -> dict[str, Change]:
     """SLA configs whose automation these changes take away: an automation brings its config, and takes it."""
     after = _after(current, changes).values()
     held = {record.flow_sla_config_id for record in after if isinstance(record, Automation)}
@@ -207,9 +197,7 @@ def _conflicts(
     for record in wanted:
         old = current.get(record.key)
         if old is not None and old.tenant_id != record.tenant_id:
-            problems.append(
-                f"{label_of(record)}: id {record.id} belongs to another tenant; give it another id"
-            )
+            problems.append(f"{label_of(record)}: id {record.id} belongs to another tenant; give it another id")
     for key, seen in seen_revisions.items():
         existing = current.get(key)
         revision = existing.revision if isinstance(existing, Automation) else 0

@@ -34,9 +34,7 @@ class FencedByAnother(ControlWriteError):
     """Another writer came in between."""
 
     def __init__(self) -> None:
-        super().__init__(
-            "another writer changed control records at the same moment: nothing was written; run it again"
-        )
+        super().__init__("another writer changed control records at the same moment: nothing was written; run it again")
 
 
 Decide = Callable[[ControlTable, datetime], Plan]
@@ -106,9 +104,7 @@ def _commit(producer: Producer, topic: str, changes: list[Change]) -> None:
         if failed:
             raise KafkaException(failed[0])
         if left:
-            raise ControlWriteError(
-                f"{topic}: {left} records were not confirmed in {TIMEOUT_S} s; run it again"
-            )
+            raise ControlWriteError(f"{topic}: {left} records were not confirmed in {TIMEOUT_S} s; run it again")
         producer.commit_transaction(TIMEOUT_S)
     except (KafkaException, ControlWriteError) as error:
         if not (isinstance(error, KafkaException) and _code(error) in _FENCED):

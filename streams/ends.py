@@ -16,7 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # its typing l
     OffsetSpec,
 )
 
-Place = tuple[str, int]
+from streams.app import Place
 
 ANSWER_S = 5.0
 
@@ -65,9 +65,7 @@ class Ends:
 
 def _latest(admin: AdminClient, places: list[Place]) -> list[Future[Any]]:
     asked = {TopicPartition(*place): _LATEST for place in places}
-    found = admin.list_offsets(
-        asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=ANSWER_S
-    )
+    found = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=ANSWER_S)
     by_place = {(partition.topic, partition.partition): future for partition, future in found.items()}
     return [by_place[place] for place in places]
 
@@ -76,20 +74,14 @@ def high_watermarks(admin: AdminClient, places: list[Place]) -> dict[Place, int]
     """The ends of ``places``, waiting for them. Raises ``KafkaException``."""
     if not places:
         return {}
-    return {
-        place: future.result(ANSWER_S).offset
-        for place, future in zip(places, _latest(admin, places), strict=True)
-    }
+    return {place: future.result(ANSWER_S).offset for place, future in zip(places, _latest(admin, places), strict=True)}
 
 
 def low_watermarks(admin: AdminClient, places: list[Place]) -> dict[Place, int]:
     """The first offsets of ``places``, waiting for them. Raises ``KafkaException``."""
     if not places:
         return {}
-    found = admin.list_offsets(
-        {TopicPartition(*place): _EARLIEST for place in places}, request_timeout=ANSWER_S
-    )
+    found = admin.list_offsets({TopicPartition(*place): _EARLIEST for place in places}, request_timeout=ANSWER_S)
     return {
-        (partition.topic, partition.partition): future.result(ANSWER_S).offset
-        for partition, future in found.items()
+        (partition.topic, partition.partition): future.result(ANSWER_S).offset for partition, future in found.items()
     }

@@ -24,9 +24,7 @@ class Endpoints:
     answered with status 503, ``None`` with 200. Raises ``OSError`` if the port is taken.
     """
 
-    def __init__(
-        self, port: int, registry: CollectorRegistry, healthy: Probe, ready: Probe, host: str = ""
-    ) -> None:
+    def __init__(self, port: int, registry: CollectorRegistry, healthy: Probe, ready: Probe, host: str = "") -> None:
         def answer(path: str) -> tuple[int, str, bytes]:
             if path == "/healthz":
                 return _probed(healthy)

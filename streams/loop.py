@@ -9,8 +9,8 @@ An abort takes state back to the last commit and reads on from there. See ``stre
 
 from __future__ import annotations
 
+from contextlib import suppress
 from time import monotonic
-from typing import Protocol
 
 import structlog
 from confluent_kafka import (
@@ -25,14 +25,16 @@ from confluent_kafka import (
 
 from schemas.codec import RegistryUnavailable
 from streams import clients
+from streams.app import App, Place, Watcher
 from streams.broker_time import BrokerTime
+from streams.control_reader import ControlReader
 from streams.control_topic import ControlTopic
-from streams.ends import Ends, Place
+from streams.ends import Ends
 from streams.errors import Lost, MustAbort, StateError
-from streams.partition import Logic, Partition, Unread
+from streams.partition import Partition, Unread
 from streams.position import POSITION_KEY
 from streams.store import Store
-from streams.takeover import Takeovers, Taken, committed_offsets, peek_positions
+from streams.takeover import Taken, Takeovers, committed_offsets, peek_positions
 from streams.telemetry import librdkafka_logger
 from streams.transaction import Transaction, end_predecessor
 from topology.kafka_config import admin as admin_client
@@ -52,32 +54,6 @@ PAUSE_ABOVE, RESUME_BELOW = 20_000, 5_000
 """Records of a partition that wait in memory."""
 HOLD_S = 1.0
 """How long a partition is held when the Schema Registry can't be reached."""
-
-
-class App(Protocol):
-    """What runs on the loop."""
-
-    def control(self, record: Unread) -> None:
-        """Takes the next control record."""
-
-    def logic(self, topic: str, partition: int, partitions: int, store: Store) -> Logic:
-        """The logic of an input partition, over its store."""
-
-
-class Watcher(Protocol):
-    """Who counts what the loop does."""
-
-    def committed(self, seconds: float, partitions: dict[Place, Partition]) -> None:
-        """A transaction was committed."""
-
-    def aborted(self) -> None:
-        """A transaction was aborted."""
-
-    def rebalanced(self) -> None:
-        """Partitions were given or taken."""
-
-    def restored(self, seconds: float) -> None:
-        """A partition's state was restored."""
 
 
 class Loop:
@@ -102,6 +78,7 @@ class Loop:
         self._held: dict[Place, float] = {}
         self._paused: set[Place] = set()
         self._failure: Exception | None = None
+        self._abandoned = False
         self._began_s = self._asked_s = self._anchored_s = monotonic()
         self._connect(settings, accept_gap)
 
@@ -111,8 +88,7 @@ class Loop:
         self._transaction = Transaction(producer, self._appended, logger)
         self._admin = admin_client(settings)
         self._ends = Ends(self._admin)
-        self._control_reader = Consumer(clients.table_reader(settings, "control"), logger=logger)
-        self._control_reader.assign([TopicPartition(*self._control_place, OFFSET_BEGINNING)])
+        self._control_reader = ControlReader(settings, self._control_place, self._control, self._observe)
         self._consumer = Consumer(clients.group_consumer(settings), logger=logger)
         reading = clients.table_reader(settings, "restore")
         self._restore_reader = Consumer(reading, logger=logger)
@@ -139,7 +115,7 @@ class Loop:
         self._transaction.poll()
         if self._due(busy):
             self._commit()
-        self._read_control()
+        self._control_reader.poll()
         self._take(self._consumer.consume(BATCH, 0 if busy else POLL_S))
         if self._failure is not None:
             raise self._failure
@@ -157,10 +133,11 @@ class Loop:
             self._restore_reader.close()
 
     def abandon(self) -> None:
-        """Leaves without a word to the brokers but the leaving itself: what is open will be aborted."""
-        self.active.clear()
+        """Leaves the group without committing: what is open will be aborted."""
+        self._abandoned = True
         for reader in (self._consumer, self._control_reader, self._restore_reader):
-            reader.close()
+            with suppress(KafkaException, RuntimeError):  # closed already
+                reader.close()
 
     def now_ms(self) -> int | None:
         """Broker time, once this process has appended something."""
@@ -169,7 +146,7 @@ class Loop:
     @property
     def restoring(self) -> int:
         """Partitions taken over that are not at work yet."""
-        return len(self._takeovers) + sum(not partition.ready for partition in self.active.values())
+        return len(self._takeovers) + sum(not partition.ready for partition in list(self.active.values()))
 
     # Work and commit
 
@@ -188,9 +165,7 @@ class Loop:
             try:
                 more |= not partition.work(control_ms, now_ms)
             except RegistryUnavailable as error:
-                log.warning(
-                    "held until the Schema Registry answers", partition=partition.where, problem=str(error)
-                )
+                log.warning("held until the Schema Registry answers", partition=partition.where, problem=str(error))
                 self._held[place] = monotonic() + HOLD_S
             self._send(place, partition)
         return more
@@ -198,12 +173,16 @@ class Loop:
     def _send(self, place: Place, partition: Partition) -> None:
         """Hands over to the producer what the partition has put out and changed."""
         produce, topic = self._transaction.produce, self._settings.topic
+        if partition.logic.out:
+            # Whatever a transaction holds, it commits the offsets too: they carry the proof of membership.
+            partition.noted = False
         try:
             for output in partition.logic.out:
                 produce(topic(output.topic), output.key, output.value, headers=output.headers)
             partition.logic.out.clear()
             changes = partition.store.drain()
             if changes:
+                partition.noted = False
                 changelog = changelog_of(self._settings, self._inputs[place[0]])
                 for key, value in changes.items():
                     produce(changelog, key, value, place[1])
@@ -220,6 +199,8 @@ class Loop:
 
     def _commit(self) -> None:
         """Commits the open transaction, with the positions of the partitions that have moved."""
+        if self._abandoned:
+            return
         began_s = self._began_s = monotonic()
         anchoring = began_s - self._anchored_s > ANCHOR_EVERY_S
         positions = {}
@@ -228,9 +209,7 @@ class Loop:
                 if anchoring or not partition.noted:
                     position = positions[place] = partition.note()
                     changelog = changelog_of(self._settings, self._inputs[place[0]])
-                    self._transaction.produce(
-                        changelog, POSITION_KEY, position.encode(), place[1], anchor=True
-                    )
+                    self._transaction.produce(changelog, POSITION_KEY, position.encode(), place[1], anchor=True)
             if not self._transaction.open:
                 return
             offsets = [TopicPartition(*place, position.offset) for place, position in positions.items()]
@@ -255,7 +234,7 @@ class Loop:
 
     def _take(self, messages: list[Message]) -> None:
         """Sorts what was polled to its partitions."""
-        active, observe, latest_ms = self.active, self._time.observe, 0
+        active, latest_ms = self.active, 0
         for message in messages:
             place = (message.topic() or "", message.partition() or 0)
             error = message.error()
@@ -270,7 +249,7 @@ class Loop:
                 latest_ms = max(latest_ms, log_ms)
                 partition.offer(Unread(message.offset() or 0, log_ms, message.key(), message.value()))
         if latest_ms:
-            observe(latest_ms, _monotonic_ms())
+            self._observe(latest_ms)
         self._balance_memory()
 
     def _problem(self, place: Place, message: Message, error: KafkaError) -> None:
@@ -279,9 +258,7 @@ class Loop:
         if code == KafkaError._PARTITION_EOF:
             if partition is not None:
                 partition.read_to(message.offset() or 0)
-        elif (
-            code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE) and partition is not None
-        ):
+        elif code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE) and partition is not None:
             raise StateError(
                 f"{partition.where}: the log no longer has offset {partition.read_end}: records are gone, or the "
                 "topic was recreated. With --accept-gap it goes on, and what began before fires by proof only"
@@ -300,19 +277,6 @@ class Loop:
             elif waiting < RESUME_BELOW and place in self._paused:
                 self._consumer.resume([TopicPartition(*place)])
                 self._paused.discard(place)
-
-    def _read_control(self) -> None:
-        control = self._control
-        for message in self._control_reader.consume(BATCH, 0):
-            error = message.error()
-            if error is None:
-                _, log_ms = message.timestamp()
-                self._time.observe(log_ms, _monotonic_ms())
-                control.offer(Unread(message.offset() or 0, log_ms, message.key(), message.value()))
-            elif error.code() == KafkaError._PARTITION_EOF:
-                control.read_to(message.offset() or 0)
-            elif not error.retriable():
-                log.warning("reading the control topic", problem=error.str())
 
     def _ask(self) -> None:
         """Asks for the ends when progress, or a record that waits for the control topic, needs them."""
@@ -340,7 +304,7 @@ class Loop:
     def _restore(self) -> None:
         try:
             taken = self._takeovers.poll()
-        except KafkaException as error:
+        except (KafkaException, TimeoutError) as error:
             log.warning("restoring waits", problem=str(error))
             return
         for one in taken:
@@ -418,6 +382,9 @@ class Loop:
 
     def _appended(self, append_ms: int) -> None:
         self._anchored = True
+        self._observe(append_ms)
+
+    def _observe(self, append_ms: int) -> None:
         self._time.observe(append_ms, _monotonic_ms())
 
 

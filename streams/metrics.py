@@ -83,9 +83,7 @@ RESTORE_SECONDS = HistogramSpec(
 REBALANCES = CounterSpec("automations_rebalances_total", (), "Assignments given or taken.")
 TRANSACTION_ABORTS = CounterSpec("automations_transaction_aborts_total", (), "Transactions aborted.")
 
-ACTIONS = CounterSpec(
-    "automations_actions_total", ("action_type", "status"), "Result records written, one an attempt."
-)
+ACTIONS = CounterSpec("automations_actions_total", ("action_type", "status"), "Result records written, one an attempt.")
 DELIVERY_LATENCY_SECONDS = HistogramSpec(
     "automations_delivery_latency_seconds", (), "From an event's detection to its delivery.", MINUTES
 )

@@ -89,6 +89,10 @@ class Partition:
         self._confirmed: tuple[int, int] | None = None
         self._end = 0
         self.noted = True
+        """Whether a commit may do without this partition: nothing that has to be kept changed since `note`."""
+        self._noted_offset = 0
+        self._secured = self.note()
+        """Where a rollback goes back to: the last position committed, or where work began."""
 
     def restore(self, key: bytes, value: bytes | None) -> None:
         """Takes the next changelog record. Raises `StateError` on a position that does not fit."""
@@ -119,6 +123,7 @@ class Partition:
             self._started_ms = started_ms
         if gap:
             self._gap_ms = GAP_AHEAD
+        self._secured = self.note()
         self.noted = False
         if self._started_ms is not None:
             self.logic.started(self._started_ms, self._gap_ms, self.progress_ms)
@@ -164,31 +169,36 @@ class Partition:
         """Applies and fires what can be; ``control_ms`` is the control topic's progress, ``now_ms`` broker
         time. False: there is more to do as soon as the caller has sent what is in ``out``.
         """
+        try:
+            if not self._apply(control_ms, now_ms, limit):
+                return False
+        finally:
+            self._moved()
+        # A record that waits for the control topic is unread: the end is not in sight.
+        return True if self.queue else self._advance(control_ms, now_ms)
+
+    def _apply(self, control_ms: int, now_ms: int, limit: int) -> bool:
+        """Applies records, firing what is due before each; False: there is more to do at once."""
         queue, logic = self.queue, self.logic
-        log_ms = self._log_ms
-        applied = 0
-        while queue:
-            record = queue[0]
-            if record.log_ms >= control_ms:
+        for _ in range(limit):
+            if not queue or queue[0].log_ms >= control_ms:
                 return True
-            if record.log_ms > log_ms:
-                log_ms = record.log_ms
-                self._pass_gap(log_ms)
-                if not logic.tick(log_ms, now_ms, SLICE):
+            record = queue[0]
+            if record.log_ms > self._log_ms:
+                self._pass_gap(record.log_ms)
+                if not logic.tick(record.log_ms, now_ms, SLICE):
                     return False
-                self._log_ms = log_ms
-            logic.apply(record, log_ms, now_ms)
+                self._log_ms = record.log_ms
+            logic.apply(record, self._log_ms, now_ms)
             queue.popleft()
             self.offset = record.offset + 1
-            applied += 1
-            if applied >= limit:
-                break
-        if applied:
+        return not queue
+
+    def _moved(self) -> None:
+        """However far the work came, position and state are committed together."""
+        self.progress_ms = max(self.progress_ms, self._log_ms)
+        if self.offset != self._noted_offset or self.store.changed:
             self.noted = False
-            self.progress_ms = max(self.progress_ms, log_ms)
-        if queue:
-            return False
-        return self._advance(control_ms, now_ms)
 
     def _advance(self, control_ms: int, now_ms: int) -> bool:
         """At the confirmed end: moves progress to the instant that the confirmation speaks for."""
@@ -198,9 +208,11 @@ class Partition:
         progress_ms = min(self._confirmed[1], control_ms)
         if progress_ms > self.progress_ms:
             self._pass_gap(progress_ms)
-            if not self.logic.tick(progress_ms, now_ms, SLICE):
-                return False
-            self.progress_ms = progress_ms
+            done = self.logic.tick(progress_ms, now_ms, SLICE)
+            if done:
+                self.progress_ms = progress_ms
+            self._moved()
+            return done
         return True
 
     def _pass_gap(self, log_ms: int) -> None:
@@ -213,7 +225,7 @@ class Partition:
 
     def note(self) -> Position:
         """The position to write with the transaction that is about to be committed."""
-        self.noted = True
+        self.noted, self._noted_offset = True, self.offset
         return Position(
             self.offset, self.progress_ms, self._log_ms, self._started_ms, self._gap_ms,
             self._partitions, self._owner,
@@ -221,19 +233,18 @@ class Partition:
 
     def committed(self, position: Position) -> None:
         """The transaction that wrote ``position`` was committed."""
-        self.position = position
+        self.position = self._secured = position
         self.store.committed()
 
     def rollback(self) -> int:
         """The transaction was aborted: back to the last committed position, whose offset is returned."""
         keys = list(self.store.rollback())
-        position = self.position
-        assert position is not None, "a partition's first transaction only notes its position"
         self.queue.clear()
         self.logic.out.clear()
+        position = self._secured
         self.offset = self._end = position.offset
         self.progress_ms, self._log_ms = position.progress_ms, position.log_ms
         self._confirmed = None
-        self.noted = True
+        self.noted, self._noted_offset = False, self.offset
         self.logic.rolled_back(keys, self.progress_ms)
         return position.offset

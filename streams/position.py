@@ -83,7 +83,5 @@ def resume_at(
     else:
         return Resume(known, gap=False)
     if not accept_gap:
-        raise StateError(
-            f"{where}: {gap}. With --accept-gap it goes on, and what began before fires by proof only"
-        )
+        raise StateError(f"{where}: {gap}. With --accept-gap it goes on, and what began before fires by proof only")
     return Resume(min(max(known, low), high) if known <= high else low, gap=True)

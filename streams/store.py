@@ -53,6 +53,11 @@ class Store:
         self._unsent = {}
         return unsent
 
+    @property
+    def changed(self) -> bool:
+        """Whether the open transaction has changed anything."""
+        return bool(self._before)
+
     def committed(self) -> None:
         """The open transaction was committed, all drained records with it."""
         self._before.clear()

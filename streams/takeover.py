@@ -20,7 +20,8 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from streams.ends import Place, high_watermarks, low_watermarks
+from streams.app import Place
+from streams.ends import high_watermarks, low_watermarks
 from streams.errors import Lost
 from streams.partition import Partition
 from streams.position import POSITION_KEY, Resume, decode, resume_at
@@ -166,9 +167,7 @@ class Takeovers:
         if taking.partition.position is not None:
             owners.add(taking.partition.position.owner)
         for owner in owners - taking.shut_out - {self._own_id}:
-            log.info(
-                "ending what an earlier owner left open", partition=taking.partition.where, producer=owner
-            )
+            log.info("ending what an earlier owner left open", partition=taking.partition.where, producer=owner)
             self._shut_out(owner)
             taking.shut_out.add(owner)
 

@@ -86,8 +86,6 @@ def _rendering(log_format: str) -> list[Processor]:
     # Tracebacks are plain text in both: a renderer that shows local variables would show secrets.
     if log_format == "console":
         return [
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-            )
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
         ]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]

@@ -8,22 +8,12 @@ records come and go, so a scenario of three days that runs here in milliseconds 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
+from streams.app import App, Place
 from streams.control_topic import ControlTopic
-from streams.partition import Logic, Output, Partition, Unread
+from streams.partition import Output, Partition, Unread
 from streams.position import POSITION_KEY, resume_at
 from streams.store import Store
-
-
-class App(Protocol):
-    """What runs on the loop: something that reads control records, and logic for each input partition."""
-
-    def control(self, record: Unread) -> None:
-        """Takes the next control record."""
-
-    def logic(self, topic: str, partition: int, partitions: int, store: Store) -> Logic:
-        """The logic of an input partition, over its store."""
 
 
 class _Log:
@@ -36,9 +26,6 @@ class _Log:
 
     def append(self, log_ms: int, key: bytes | None, value: bytes | None) -> None:
         self.records.append(Unread(len(self.records), log_ms, key, value))
-
-
-Place = tuple[str, int]
 
 
 class Process:
@@ -94,6 +81,8 @@ class Process:
         for place, partition in self.partitions.items():
             log = self._driver.logs[place]
             self._collect(partition)
+            if partition.noted:
+                continue
             for key, value in partition.store.drain().items():
                 if value is None:
                     log.changelog.pop(key, None)
@@ -129,9 +118,7 @@ class Driver:
     ``first_start`` is ``now`` or ``beginning``. All times in ms.
     """
 
-    def __init__(
-        self, make_app: Callable[[], App], inputs: dict[str, int], first_start: str = "beginning"
-    ) -> None:
+    def __init__(self, make_app: Callable[[], App], inputs: dict[str, int], first_start: str = "beginning") -> None:
         self.make_app = make_app
         self.inputs = inputs
         self.first_start = first_start

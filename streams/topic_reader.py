@@ -96,9 +96,7 @@ def read_to_end(settings: Settings, topic: str) -> list[Read]:
         while left:
             message = consumer.poll(TIMEOUT_S)
             if message is None:
-                raise ReadTimeout(
-                    f"{topic}: the end of partitions {sorted(left)} was not reached in {TIMEOUT_S} s"
-                )
+                raise ReadTimeout(f"{topic}: the end of partitions {sorted(left)} was not reached in {TIMEOUT_S} s")
             partition, offset = message.partition(), message.offset()
             assert partition is not None
             assert offset is not None

@@ -51,9 +51,7 @@ class Transaction:
         callback = self._delivered if anchor else None
         while True:
             try:
-                self._producer.produce(
-                    topic, value, key, partition, on_delivery=callback, headers=list(headers or ())
-                )
+                self._producer.produce(topic, value, key, partition, on_delivery=callback, headers=list(headers or ()))
                 return
             except BufferError:
                 self._producer.poll(0.05)

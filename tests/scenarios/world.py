@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from consumer.timing import Timing
 from schemas.codec import Codec
 from schemas.records import AgentHeartbeat, AutomationEvent, FlowRunState
 from streams.testing import Driver, Place, Process
-from tests.oracle.oracle import Appended, Control, History, Rules
+from tests.oracle.oracle import Appended, Control, History, Rules, expected_events
 from topology.names import AGENT_HEARTBEAT, AUTOMATION_EVENTS, FLOW_RUN_STATE
 from topology.partitioner import murmur2_partition
 
@@ -77,12 +78,29 @@ class World:
         """FAIL: state change on Failed."""
         return self.automation(log, automation_id, "FlowRunStateChangedEvent", **{"states": ["Failed"], **fields})
 
-    def sla(self, kind: str, log: float = 0, seconds: int = 60, name: str | None = None, **fields: Any) -> World:
-        """NS or NF: a flow SLA of ``seconds`` with its config."""
+    def sla_config(
+        self, kind: str, log: float = 0, seconds: int = 60, name: str | None = None, **fields: Any
+    ) -> World:
+        """The config of NS or NF."""
         long = {"NS": "SCHEDULED_NOT_STARTED", "NF": "STARTED_NOT_FINISHED"}[kind]
+        return self.control(
+            log, "flow_sla_config", f"{name or kind}-sla", kind=long, duration_seconds=seconds, **fields
+        )
+
+    def sla(
+        self, kind: str, log: float = 0, seconds: int = 60, name: str | None = None,
+        groups: list[str] | None = None, **fields: Any,
+    ) -> World:  # fmt: skip
+        """NS or NF: a flow SLA of ``seconds`` with its config, both of the tenant in ``fields``, if any."""
         name = name or kind
-        self.control(log, "flow_sla_config", f"{name}-sla", kind=long, duration_seconds=seconds)
+        owner = {key: fields[key] for key in fields if key == "tenant_id"}
+        self.sla_config(kind, log, seconds, name, flow_group_ids=groups, **owner)
         return self.automation(log, name, "FlowSLAFailedEvent", flow_sla_config_id=f"{name}-sla", **fields)
+
+    def action(self, log: float, action_id: str, name: str, **fields: Any) -> World:
+        """An action that cancels the run."""
+        base = {"tenant_slug": "t-slug", "action_type": "CancelFlowRunAction", "config": {}}
+        return self.control(log, "action", action_id, **{**base, "name": name, **fields})
 
     def agents(self, log: float = 0, minimum: int = 1, after: int = 300, name: str = "AGENTS", **fields: Any) -> World:
         """An agent SLA on config ``c``."""
@@ -202,3 +220,45 @@ def afterwards(history: History, rules: Rules, batch: int | None = None) -> list
     process.poll()
     process.commit()
     return events_of(driver)
+
+
+def told(world: World, end: float = 1_000) -> list[dict[str, Any]]:
+    """The events of a history, the same by the oracle, live, long afterwards, and record by record."""
+    history = world.history(end)
+    events = expected_events(history, world.rules)
+    assert live(history, world.rules) == events
+    assert afterwards(history, world.rules) == events
+    assert afterwards(history, world.rules, 1) == events
+    return events
+
+
+def seconds(events: list[dict[str, Any]]) -> list[float]:
+    """The events' timestamps."""
+    return [event["timestamp"] / 1000 for event in events]
+
+
+class Play:
+    """A history played step by step, so that a test can say what happens in between."""
+
+    def __init__(self, world: World) -> None:
+        history = world.history(0)
+        self.driver = driver_for(history, world.rules)
+        self._ahead = deque(appends(history))
+
+    def until(self, at: float) -> Play:
+        """Appends what has a log time up to ``at``; the brokers' clocks stand there."""
+        while self._ahead and self._ahead[0].log_ms <= s(at):
+            append(self.driver, self._ahead.popleft())
+        self.driver.clock_ms = s(at)
+        return self
+
+    def work(self, process: Process) -> Play:
+        """The process reads all that there is, and commits."""
+        process.poll()
+        process.commit()
+        return self
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The events that a read_committed reader has seen."""
+        return events_of(self.driver)

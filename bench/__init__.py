@@ -1,0 +1,1 @@
+"""Measurements: each ``bench_*.py`` is one, run by ``make bench``."""

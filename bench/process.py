@@ -1,0 +1,115 @@
+"""A process under measurement: its CPU time and memory as the kernel counts them, its own metrics over HTTP."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from time import monotonic, sleep
+from typing import NamedTuple
+
+from topology.java import die_with_parent
+
+_TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+class Usage(NamedTuple):
+    """What a contender took for the workload."""
+
+    records: int
+    seconds: float
+    cpu_seconds: float
+    peak_rss_mb: float
+
+
+def run_module(module: str, *arguments: str, env: Mapping[str, str], timeout_s: float = 300) -> str:
+    """Runs ``python -m module`` to its end; what it printed."""
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(
+        command, env={**os.environ, **env}, cwd=_ROOT, capture_output=True, text=True, timeout=timeout_s, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"{module} {' '.join(arguments)} failed: {done.stderr.strip()[-2000:]}")
+    return done.stdout
+
+
+class ConsumerProcess:
+    """One ``automations consumer``; a context manager that ends it."""
+
+    def __init__(self, env: Mapping[str, str], log: Path) -> None:
+        self._port = _free_port()
+        self._log = log
+        with log.open("wb") as out:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "cli", "consumer"],
+                env={**os.environ, **env, "HTTP_PORT": str(self._port)},
+                cwd=_ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                preexec_fn=die_with_parent(),  # noqa: PLW1509 - it only calls prctl
+            )
+
+    def __enter__(self) -> ConsumerProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(12)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def consume(self, total: int, timeout_s: float) -> Usage:
+        """Waits until ``total`` records are committed. CPU and time begin with the last look before the first.
+
+        They end with the look that finds all committed, so up to a commit interval of waiting is included.
+        """
+        give_up_s = monotonic() + timeout_s
+        began_s, began_cpu_s = monotonic(), 0.0
+        while True:
+            sleep(0.1)
+            now_s, cpu_s, consumed = monotonic(), self._cpu_s(), self._consumed()
+            if consumed == 0:
+                began_s, began_cpu_s = now_s, cpu_s
+            if consumed >= total:
+                # The look itself costs the process a little; it is counted as its own.
+                return Usage(total, now_s - began_s, cpu_s - began_cpu_s, self._peak_rss_mb())
+            if self._process.poll() is not None or now_s > give_up_s:
+                tail = self._log.read_text(errors="replace").strip()[-2000:]
+                raise SystemExit(f"the consumer came to {consumed} of {total} records: {tail}")
+
+    def _consumed(self) -> int:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=5) as answer:
+                text: str = answer.read().decode()
+        except OSError:
+            return 0
+        start = "automations_records_consumed_total{"
+        return sum(int(float(line.rsplit(" ", 1)[1])) for line in text.splitlines() if line.startswith(start))
+
+    def _cpu_s(self) -> float:
+        """User and system time of all its threads."""
+        try:
+            fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    def _peak_rss_mb(self) -> float:
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,48 @@
+"""Reads the control topic from Kafka, all of it in each process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
+
+from streams import clients
+from streams.app import Place
+from streams.control_topic import ControlTopic
+from streams.partition import Unread
+from streams.telemetry import librdkafka_logger
+from topology.settings import Settings
+
+log = structlog.get_logger()
+
+BATCH = 2_000
+
+
+class ControlReader:
+    """Feeds a `ControlTopic`. ``on_append`` is told the append times (ms) seen."""
+
+    def __init__(
+        self, settings: Settings, place: Place, control: ControlTopic, on_append: Callable[[int], None]
+    ) -> None:
+        self._control = control
+        self._on_append = on_append
+        self._reader = Consumer(clients.table_reader(settings, "control"), logger=librdkafka_logger())
+        self._reader.assign([TopicPartition(*place, OFFSET_BEGINNING)])
+
+    def poll(self) -> None:
+        """Takes what has arrived."""
+        for message in self._reader.consume(BATCH, 0):
+            error = message.error()
+            if error is None:
+                _, log_ms = message.timestamp()
+                self._on_append(log_ms)
+                self._control.offer(Unread(message.offset() or 0, log_ms, message.key(), message.value()))
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._control.read_to(message.offset() or 0)
+            elif not error.retriable():
+                log.warning("reading the control topic", problem=error.str())
+
+    def close(self) -> None:
+        """Ends reading."""
+        self._reader.close()

@@ -1,0 +1,250 @@
+"""Each event once, whatever happens to the processes: a whole fleet of runs, held against the oracle."""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from schemas.records import AgentHeartbeat, FlowRunState
+from tests.kafka.consumer_world import (
+    CODEC,
+    GRACE_MS,
+    ControlEntry,
+    Fleet,
+    automation,
+    comparable,
+    consumers,
+    events_on,
+    history_of,
+    make_topics,
+    now_ms,
+    on_states,
+    producer,
+    put_control,
+    reading_events,
+    sla,
+    until,
+)
+from tests.oracle.oracle import Rules, expected_events
+from topology.kafka_tools import CONSOLE_CONSUMER, run_tool
+from topology.names import AGENT_HEARTBEAT, AUTOMATION_EVENTS, FLOW_RUN_STATE
+from topology.settings import Settings
+
+pytestmark = pytest.mark.kafka
+
+RUNS = 20_000
+TENANTS = [f"tenant-{n}" for n in range(4)]
+GROUPS = [f"group-{n}" for n in range(12)]
+SPREAD_S = 22.0
+"""Over how long the runs begin."""
+LONGEST_MS = 20_000
+"""From the last record to the last deadline, grace included, with room."""
+
+
+class Planned(NamedTuple):
+    """A record to send ``at_s`` after the beginning."""
+
+    at_s: float
+    topic: str
+    key: bytes
+    value: bytes
+
+
+def control(random_: random.Random) -> list[ControlEntry]:
+    """Two hundred automations: state changes, both SLAs, agents; half of them for some flow groups only."""
+    entries: list[ControlEntry] = []
+    for tenant in TENANTS:
+        owner = {"tenant_id": tenant, "tenant_slug": f"{tenant}-slug"}
+        actions = [f"{tenant}-action-{n}" for n in range(3)]
+        for action_id in actions:
+            value = {
+                "id": action_id, **owner, "name": action_id, "action_type": "WebhookAction",
+                "config": {"url": "https://hooks.example/x"}, "created": "2026-01-01T00:00:00Z",
+            }  # fmt: skip
+            entries.append((f"action:{action_id}", value))
+        for config in ("pool-0", "pool-1"):
+            entries.append((f"agent_config:{tenant}-{config}", {"id": f"{tenant}-{config}", "tenant_id": tenant}))
+        for n in range(50):
+            groups = random_.sample(GROUPS, random_.choice([1, 1, 2, 3])) if n % 10 else None
+            then = {**owner, "action_ids": random_.sample(actions, n % 3)}
+            name = f"{tenant}-{n}"
+            if n % 5 < 2:
+                states = random_.sample(["Failed", "crashed", "Cancelled", "TimedOut", "Retrying", "Custom"], 2)
+                entries.append(on_states(name, *states, flow_group_ids=groups, **then))
+            elif n < 48:
+                kind = "NS" if n % 5 == 2 else "NF"
+                entries.extend(sla(name, kind, random_.choice([2, 3, 4, 5]), groups, **then))
+            else:
+                need = {"agent_config_id": f"{tenant}-pool-{n - 48}", "sla_min_healthy": n - 47}
+                entries.append(
+                    automation(name, "AgentSLAFailedEvent", unhealthy_after_seconds=2, **need, **then)
+                )
+    return entries
+
+
+def life(random_: random.Random, begins_s: float) -> list[tuple[float, str, int]]:
+    """What becomes of a run: (after seconds, state, version), in the order in which it is sent."""
+    fate = random_.random()
+    start = begins_s + random_.uniform(0, 1.5)
+    end = start + random_.uniform(0.1, 1.8)
+    told = [(begins_s, "Scheduled", 1), (begins_s + 0.1, "Pending", 2), (start, "Running", 3)]
+    if fate < 0.04:  # never starts
+        return told[:2]
+    if fate < 0.10:  # starts too late
+        late = begins_s + random_.uniform(2, 8)
+        return [*told[:2], (late, "Running", 3), (late + 0.5, "Success", 4)]
+    if fate < 0.14:  # stuck
+        return told
+    if fate < 0.20:  # finishes too late
+        return [*told, (start + random_.uniform(2, 9), "Success", 4)]
+    if fate < 0.28:  # fails and is retried
+        again = end + random_.uniform(0.2, 1)
+        return [
+            *told, (end, "Failed", 4), (again, "Retrying", 5), (again + 0.2, "Running", 6),
+            (again + 1, random_.choice(["Success", "Failed"]), 7),
+        ]  # fmt: skip
+    if fate < 0.36:
+        return [*told, (end, random_.choice(["Failed", "Crashed", "CANCELLED", "TimedOut"]), 4)]
+    if fate < 0.39:  # an older version comes last
+        return [told[0], told[2], (end, "Success", 4), (end + random_.uniform(0.1, 3), "Pending", 2)]
+    if fate < 0.42:  # something is sent twice, once with another state
+        return [*told, (start + 0.05, "Running", 3), (end, "Success", 4), (end + 0.1, "Failed", 4)]
+    if fate < 0.44:
+        return [*told, (start + 0.02, "Custom", 4), (end, "Success", 5)]
+    return [*told, (end, "Success", 4)]
+
+
+def planned(random_: random.Random, zero_ms: int) -> Iterator[Planned]:
+    """All states and heartbeats of the fleet, whose clock begins at ``zero_ms``."""
+    for number in range(RUNS):
+        run_id, tenant, group = f"run-{number:05}", random_.choice(TENANTS), random_.choice(GROUPS)
+        begins_s = random_.uniform(0, SPREAD_S)
+        skew_ms = random_.choice([0] * 18 + [-700, 40_000])
+        ahead_ms = random_.choice([None, 0, 0, 0, 2_000])
+        for at_s, name, version in life(random_, begins_s):
+            scheduled = None if ahead_ms is None else zero_ms + round(begins_s * 1000) + ahead_ms
+            value = FlowRunState(
+                tenant, f"{tenant}-slug", f"flow-of-{group}", f"etl {group}", group, run_id, f"name {run_id}",
+                version, name, f"it is {name}", zero_ms + round(at_s * 1000) + skew_ms,
+                scheduled if version <= 2 else None,
+            )  # fmt: skip
+            yield Planned(at_s, FLOW_RUN_STATE, run_id.encode(), CODEC.encode_state(value))
+    for tenant in TENANTS:
+        for pool in range(2):
+            for agent in range(3):
+                yield from heartbeats(random_, zero_ms, tenant, f"{tenant}-pool-{pool}", f"agent-{agent}")
+
+
+def heartbeats(random_: random.Random, zero_ms: int, tenant: str, config: str, agent: str) -> Iterator[Planned]:
+    """An agent that beats twice a second, is away once for a while, and stops for good at some time."""
+    away_s, back_s, gone_s = random_.uniform(3, 8), random_.uniform(8, 16), random_.uniform(17, 25)
+    at_s = random_.uniform(0, 0.5)
+    while at_s < gone_s + 0.5:
+        if not away_s < at_s < back_s:
+            last = at_s > gone_s and agent == "agent-0"
+            beat = AgentHeartbeat(
+                tenant, f"{tenant}-slug", config, agent, None, zero_ms + round(at_s * 1000),
+                "STOPPED" if last else "ACTIVE",
+            )  # fmt: skip
+            yield Planned(at_s, AGENT_HEARTBEAT, config.encode(), CODEC.encode_heartbeat(beat))
+        at_s += 0.5
+
+
+def send_as_it_happens(settings: Settings, fleet: Fleet, random_: random.Random) -> int:
+    """Sends everything at its time; kills one consumer and adds one in the midst. How many records."""
+    zero_ms = now_ms() + 8_000
+    plan = sorted(planned(random_, zero_ms))
+    until(lambda: now_ms() >= zero_ms, 30, "the beginning")
+    sender = producer(settings, **{"linger.ms": 20})
+    turns = [(SPREAD_S * 0.35, fleet.processes[0].kill), (SPREAD_S * 0.6, fleet.start)]
+    names = {name: settings.topic(name) for name in (FLOW_RUN_STATE, AGENT_HEARTBEAT)}
+    for number, one in enumerate(plan):
+        if number % 100 == 0:
+            ahead_s = one.at_s - (now_ms() - zero_ms) / 1000
+            if ahead_s > 0:
+                sender.poll(ahead_s)
+        if turns and one.at_s >= turns[0][0]:
+            turns.pop(0)[1]()
+        sender.produce(names[one.topic], one.value, one.key)
+        sender.poll(0)
+    assert sender.flush(30) == 0
+    assert not turns
+    return len(plan)
+
+
+def change_automations(settings: Settings, entries: list[ControlEntry]) -> None:
+    """Renames one automation, disables another, deletes a third and gives a fourth's config more time."""
+    values = dict(entries)
+    renamed, disabled = values["automation:tenant-0-0"], values["automation:tenant-1-3"]
+    config = values["flow_sla_config:tenant-3-4-sla"]
+    assert renamed is not None
+    assert disabled is not None
+    assert config is not None
+    put_control(
+        settings,
+        [
+            ("automation:tenant-0-0", {**renamed, "name": "another name"}),
+            ("automation:tenant-1-3", {**disabled, "enabled": False}),
+            ("automation:tenant-2-3", None),
+            ("flow_sla_config:tenant-3-4-sla", {**config, "duration_seconds": config["duration_seconds"] + 2}),
+        ],
+    )
+
+
+@pytest.mark.timeout(240)
+def test_twenty_thousand_runs_give_each_event_once_though_consumers_are_killed_and_added(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two consumers share four partitions, one dies by SIGKILL, one joins: the events are the oracle's."""
+    random_ = random.Random(20_260_101)
+    settings = settings.model_copy(update={"partitions": {**settings.partitions, FLOW_RUN_STATE: 4, AUTOMATION_EVENTS: 2}})
+    make_topics(settings)
+    entries = control(random_)
+    assert sum(key.startswith("automation:") for key, _ in entries) == 200
+    put_control(settings, entries)
+    with consumers(settings, tmp_path) as fleet, reading_events(settings) as reader:
+        for process in [fleet.start(), fleet.start()]:
+            process.ready()
+        sent = send_as_it_happens(settings, fleet, random_)
+        sent_s = time.monotonic()
+        history = history_of(settings, LONGEST_MS)
+        expected = expected_events(history, Rules(grace_ms=GRACE_MS))
+        until(lambda: len(reader.values) >= len(expected), 60, f"{len(expected)} events")
+        settled_s = time.monotonic() - sent_s
+        # Whatever else may come comes before progress has passed the last deadline.
+        until(lambda: now_ms() > history.end_ms, 60, "the last deadline has passed")
+        restarts = [process.logged("starting over with new clients") for process in fleet.processes[1:]]
+        ends = [process.terminate() for process in fleet.processes[1:]]
+    found = comparable(events_on(settings))
+    assert [code for code, _ in ends] == [0, 0]
+    assert max(seconds for _, seconds in ends) < 10
+    assert len(found) == len({event["id"] for event in found}), "an event is there twice"
+    assert found == expected
+    assert Counter(event["event_name"] for event in found).keys() == {
+        "FlowRunStateChangedEvent", "FlowSLAFailedEvent", "AgentSLAFailedEvent"
+    }  # fmt: skip
+    with capsys.disabled():
+        kinds = Counter(event["kind"] or event["event_name"] for event in found)
+        print(f"\n{sent} records, {len(found)} events {dict(kinds)}; all there {settled_s:.1f} s after the last record; restarts {restarts}")
+    assert seen_by_java(settings) == len(expected)
+
+
+def seen_by_java(settings: Settings) -> int:
+    """How many events Kafka's own console consumer reads, committed ones only."""
+    said = run_tool(
+        CONSOLE_CONSUMER,
+        [
+            "--bootstrap-server", settings.bootstrap_servers,
+            "--topic", settings.topic(AUTOMATION_EVENTS),
+            "--from-beginning",
+            "--isolation-level", "read_committed",
+            "--timeout-ms", "4000",
+            "--formatter-property", "print.key=true",
+            "--formatter-property", "print.value=false",
+        ],
+    )  # fmt: skip
+    return len(said.splitlines())
