@@ -210,9 +210,7 @@ class Agents:
                 continue
             fall = known or _fall(interval, sla, fall_ms, config.agents, fired=False)
             self._set_fall(name, interval, fall._replace(fired=True))
-            event = self._rules.events.agents_failed(
-                interval, sla, fall_ms, (fall.healthy, fall.unhealthy), now_ms
-            )
+            event = self._rules.events.agents_failed(interval, sla, fall_ms, (fall.healthy, fall.unhealthy), now_ms)
             self.counts.emitted[AGENT_SLA_FAILED] += 1
             self.counts.fire_delays_ms.append(max(0, now_ms - fall_ms - grace_ms))
             value = self._rules.codec.encode_event(event)
@@ -326,9 +324,7 @@ class Agents:
                 del self._configs[name]
 
 
-def _fall(
-    interval: InForce, sla: AgentSLA, fall_ms: int, agents: dict[str, AgentState], *, fired: bool
-) -> Fall:
+def _fall(interval: InForce, sla: AgentSLA, fall_ms: int, agents: dict[str, AgentState], *, fired: bool) -> Fall:
     """The fall at ``fall_ms``, with who was healthy then and who was not."""
     healthy, unhealthy = [], []
     for agent_id, agent in sorted(agents.items()):

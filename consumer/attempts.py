@@ -58,8 +58,8 @@ class _Open:
     def __init__(self, kind: int, base_ms: int, entry: Entry) -> None:
         self.kind = kind
         self.base_ms = base_ms
-        self.from_ms = max(base_ms, entry.log_ms)
-        self.log_ms = entry.log_ms
+        self.log_ms = log_ms = entry.log_ms
+        self.from_ms = log_ms if log_ms > base_ms else base_ms
         self.version = entry.version
         self.met_log_ms = self.met_ms = NEVER
 
@@ -72,13 +72,15 @@ def armed(entries: Sequence[Entry]) -> list[Armed]:
     """Every deadline that ``entries`` (in order of version) arm, met or not."""
     deadlines: list[Armed] = []
     start = 0
-    for index in range(1, len(entries) + 1):
-        ends = index == len(entries) or (
-            entries[index - 1].state_class == FINISHES and entries[index].state_class != FINISHES
-        )
-        if ends:
+    finished = False
+    for index, entry in enumerate(entries):
+        finishes = entry.state_class == FINISHES
+        if finished and not finishes:
             _attempt(entries[start:index], deadlines)
             start = index
+        finished = finishes
+    if entries:
+        _attempt(entries[start:] if start else entries, deadlines)
     return deadlines
 
 
@@ -115,7 +117,6 @@ def _attempt(entries: Sequence[Entry], deadlines: list[Armed]) -> None:
                 running.log_ms = entry.log_ms
                 running.from_ms = max(running.base_ms, entry.log_ms)
     first, last = entries[0].version, entries[-1].version
-    deadlines.extend(
-        Armed(o.kind, o.base_ms, o.from_ms, o.log_ms, o.version, first, last, o.met_log_ms, o.met_ms)
-        for o in opened
-    )
+    deadlines += [
+        Armed(o.kind, o.base_ms, o.from_ms, o.log_ms, o.version, first, last, o.met_log_ms, o.met_ms) for o in opened
+    ]

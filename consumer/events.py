@@ -65,9 +65,7 @@ class Events:
         )
         return _finish(event)
 
-    def _of_run(
-        self, event_id: str, name: str, fired: InForce, run: FlowRunState, judged_ms: int
-    ) -> AutomationEvent:
+    def _of_run(self, event_id: str, name: str, fired: InForce, run: FlowRunState, judged_ms: int) -> AutomationEvent:
         base = None if self._base is None else f"{self._base}/{run.tenant_slug}"
         return self._event(event_id, name, fired, judged_ms)._replace(
             tenant_slug=run.tenant_slug,

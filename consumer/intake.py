@@ -15,7 +15,6 @@ from streams.partition import Output, Unread
 from topology.names import INPUT_DLQ
 from topology.topics import MAX_RECORD_BYTES
 
-
 _FITS = MAX_RECORD_BYTES - 64 * 1024
 """Bytes of a value that fit in a record of the dead-letter topic, its key and headers beside it."""
 
@@ -49,9 +48,7 @@ def too_late(record: FlowRunState | AgentHeartbeat, log_ms: int, late_ms: int) -
     behind_ms = log_ms - record.timestamp
     if behind_ms <= late_ms:
         return None
-    return Rejected(
-        "too_late", f"its timestamp lies {behind_ms} ms before its log time; LATE_MS is {late_ms}"
-    )
+    return Rejected("too_late", f"its timestamp lies {behind_ms} ms before its log time; LATE_MS is {late_ms}")
 
 
 def dead_letter(record: Unread, rejected: Rejected, place: Place) -> Output:
@@ -63,6 +60,4 @@ def dead_letter(record: Unread, rejected: Rejected, place: Place) -> Output:
         "origin-partition": str(place.partition),
         "origin-offset": str(record.offset),
     }
-    return Output(
-        INPUT_DLQ, record.key, record.value, [(name, text.encode()) for name, text in headers.items()]
-    )
+    return Output(INPUT_DLQ, record.key, record.value, [(name, text.encode()) for name, text in headers.items()])

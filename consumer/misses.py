@@ -84,9 +84,7 @@ def judge(
                 continue
             if interval.from_ms <= judged_ms < interval.to_ms and judged_ms >= limits.started_ms:
                 misses.append(Miss(judged_ms, interval, sla, deadline))
-    return Judgement(
-        _once(misses, fired) if misses else misses, None if next_due_ms == NEVER else next_due_ms
-    )
+    return Judgement(_once(misses, fired) if misses else misses, None if next_due_ms == NEVER else next_due_ms)
 
 
 def _once(misses: list[Miss], fired: Sequence[Fired]) -> list[Miss]:

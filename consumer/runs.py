@@ -218,9 +218,7 @@ class Runs:
         if log_ms < self._limits.started_ms:
             return
         rules = self._rules
-        for interval in rules.automations.state_change(
-            record.tenant_id, folded, record.flow_group_id, log_ms
-        ):
+        for interval in rules.automations.state_change(record.tenant_id, folded, record.flow_group_id, log_ms):
             self._emit(rules.events.state_changed(interval, record, log_ms, now_ms), FLOW_RUN_STATE_CHANGED)
 
     def _fire(self, run: RunState, latest: FlowRunState, judgement: Judgement, now_ms: int) -> RunState:

@@ -52,9 +52,7 @@ def run(settings: Settings, *, accept_gap: bool = False) -> int:
     try:
         return service.serve()
     except (SettingError, StateError) as error:
-        log.error(
-            "the consumer can't start" if not service.loops else "the consumer stops", problem=str(error)
-        )
+        log.error("the consumer can't start" if not service.loops else "the consumer stops", problem=str(error))
         return MISUSED
     except (TopologyError, KafkaException, Lost) as error:
         log.error("the consumer can't go on", problem=str(error))
@@ -70,7 +68,7 @@ class _Service:
         self._accept_gap = accept_gap
         self._stopping = threading.Event()
         self._metrics = Metrics()
-        self._watch = Watch(self._metrics)
+        self._watch = Watch(self._metrics, settings.topic_prefix)
         self._loop: Loop | None = None
         self._turned_s = monotonic()
 
@@ -88,9 +86,7 @@ class _Service:
         try:
             endpoints = Endpoints(settings.http_port, self._metrics.registry, self._healthy, self._ready)
         except OSError as error:
-            raise SettingError(
-                f"HTTP_PORT={settings.http_port}: {error.strerror}: give another one"
-            ) from None
+            raise SettingError(f"HTTP_PORT={settings.http_port}: {error.strerror}: give another one") from None
         endpoints.start()
         threading.Thread(target=self._watch_for_hangs, daemon=True).start()
         log.info("the consumer starts", http_port=endpoints.port, group=settings.consumer_group)
@@ -153,9 +149,7 @@ class _Service:
         if loop.restoring:
             return f"{loop.restoring} partitions are being restored"
         now_ms = loop.now_ms()
-        behind_ms = (
-            max((now_ms - p.progress_ms for p in list(loop.active.values())), default=0) if now_ms else 0
-        )
+        behind_ms = max((now_ms - p.progress_ms for p in list(loop.active.values())), default=0) if now_ms else 0
         return None if behind_ms < READY_WITHIN_MS else f"{behind_ms / 1000:.0f} s behind"
 
     def _watch_for_hangs(self) -> None:
@@ -167,9 +161,7 @@ class _Service:
 
 def _options(settings: Settings) -> Options:
     timing = Timing(settings.grace_ms, settings.clock_tolerance_ms, settings.late_ms)
-    return Options(
-        timing, settings.topic_prefix, settings.partitioner, settings.finished_states, settings.ui_base_url
-    )
+    return Options(timing, settings.topic_prefix, settings.partitioner, settings.finished_states, settings.ui_base_url)
 
 
 def _widths(settings: Settings) -> dict[str, int]:

@@ -16,8 +16,9 @@ from streams.partition import Partition
 class Watch:
     """Moves counts into metrics at each commit, so that what was aborted is not counted."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, topic_prefix: str) -> None:
         self._metrics = metrics
+        self._prefix = topic_prefix
 
     def committed(self, seconds: float, partitions: dict[Place, Partition]) -> None:
         """A transaction was committed in ``seconds``."""
@@ -26,7 +27,7 @@ class Watch:
             logic = partition.logic
             if isinstance(logic, (Runs, Agents)):
                 counts, logic.counts = logic.counts, Counts()
-                self._add(topic, counts)
+                self._add(topic.removeprefix(self._prefix), counts)
 
     def aborted(self) -> None:
         """A transaction was aborted."""
@@ -46,7 +47,7 @@ class Watch:
         """Sets what is so now; ``now_ms`` is broker time."""
         metrics, runs, timers = self._metrics, 0, 0
         for place, partition in partitions.items():
-            labels = (place[0], str(place[1]))
+            labels = (place[0].removeprefix(self._prefix), str(place[1]))
             delay_ms = now_ms - partition.progress_ms if partition.progress_ms >= 0 else 0
             metrics[names.PROGRESS_DELAY_SECONDS].labels(*labels).set(max(0, delay_ms) / 1000)
             metrics[names.LAG_RECORDS].labels(*labels).set(max(0, highs.get(place, 0) - partition.offset))

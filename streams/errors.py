@@ -9,14 +9,6 @@
 What librdkafka calls retriable is tried again where it happens and never shows up here.
 """
 
-from __future__ import annotations
-
-from confluent_kafka import KafkaError, KafkaException
-
-from streams.position import StateError
-
-__all__ = ["Lost", "MustAbort", "StateError", "StreamError", "kafka_error"]
-
 
 class StreamError(Exception):
     """Something that the loop reacts to."""
@@ -30,7 +22,5 @@ class Lost(StreamError):
     """The process's clients can't go on."""
 
 
-def kafka_error(error: KafkaException) -> KafkaError:
-    """The error within a client's exception."""
-    found: KafkaError = error.args[0]
-    return found
+class StateError(StreamError):
+    """State and input don't fit together; going on would lie. The process ends with exit code 2."""

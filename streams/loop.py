@@ -309,6 +309,9 @@ class Loop:
             return
         for one in taken:
             self._begin(one)
+        if taken:
+            # At once: the append tells broker time, and whoever takes over next finds this producer's id.
+            self._commit()
 
     def _begin(self, taken: Taken) -> None:
         """A restored partition goes to work, after its position is committed: that also tells broker time."""

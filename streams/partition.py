@@ -16,7 +16,8 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple, Protocol
 
-from streams.position import POSITION_KEY, Position, StateError, decode
+from streams.errors import StateError
+from streams.position import POSITION_KEY, Position, decode
 from streams.store import Store
 
 GAP_AHEAD = -1

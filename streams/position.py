@@ -9,12 +9,10 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
+from streams.errors import StateError
+
 POSITION_KEY = b"position"
 FORMAT = 1
-
-
-class StateError(Exception):
-    """State and input don't fit together; going on would lie. The process ends with exit code 2."""
 
 
 class Position(NamedTuple):

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from streams.errors import Lost, MustAbort, kafka_error
+from streams.errors import Lost, MustAbort
 
 CALL_S = 5.0
 """How long one call may block before it is tried again."""
@@ -102,12 +102,12 @@ class Transaction:
                 call(CALL_S)
                 return
             except KafkaException as error:
-                if not kafka_error(error).retriable() or monotonic() > give_up_at:
+                if not error.args[0].retriable() or monotonic() > give_up_at:
                     raise _meaning(error) from error
 
 
 def _meaning(error: KafkaException) -> MustAbort | Lost:
-    found = kafka_error(error)
+    found: KafkaError = error.args[0]
     text = f"{found.name()}: {found.str()}"
     if found.txn_requires_abort() and not found.fatal():
         return MustAbort(text)

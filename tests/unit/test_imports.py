@@ -25,20 +25,27 @@ PURE = (
     "schemas/ids.py",
     "schemas/states.py",
     "schemas/templates.py",
-    "schemas/projection.py",
     "topology/partitioner.py",
     "topology/names.py",
     "topology/topics.py",
     "topology/findings.py",
     "streams/broker_time.py",
-    "streams/progress.py",
+    "streams/control_plan.py",
+    "streams/control_references.py",
+    "streams/control_topic.py",
+    "streams/errors.py",
+    "streams/partition.py",
+    "streams/position.py",
     "streams/store.py",
+    "streams/testing.py",
     "consumer/*.py",
-    "actions/decision.py",
-    "actions/retry.py",
+    "actions/channels/*.py",
+    "actions/decide.py",
+    "actions/offsets.py",
+    "actions/schedule.py",
 )
 # What joins the consumer's pure core to the loop, the clock and the process.
-WIRING = frozenset({"consumer/service.py", "consumer/wiring.py", "consumer/__main__.py"})
+WIRING = frozenset({"consumer/service.py"})
 
 IMPURE_MODULES = frozenset(
     {
@@ -112,16 +119,12 @@ def test_pure_files_know_no_kafka_network_clock_or_chance(path: Path) -> None:
     """What is decided depends on the records alone, so that a replay decides the same."""
     tree = ast.parse(path.read_text())
     modules = {
-        module
-        for module in imported(tree)
-        if module in IMPURE_MODULES or module.split(".")[0] in IMPURE_MODULES
+        module for module in imported(tree) if module in IMPURE_MODULES or module.split(".")[0] in IMPURE_MODULES
     }
     calls = {
         node.func.attr
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr in IMPURE_CALLS
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in IMPURE_CALLS
     }
     assert not modules, f"{name_of(path)} imports {sorted(modules)}"
     assert not calls, f"{name_of(path)} calls {sorted(calls)}"
@@ -147,8 +150,6 @@ def test_paths_named_in_the_documents_exist(document: str) -> None:
         return
     text = path.read_text()
     links = set(re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text))
-    quoted = set(
-        re.findall(r"`((?:schemas|topology|streams|consumer|actions|cli|tests|docs|bench)/[\w./-]*)`", text)
-    )
+    quoted = set(re.findall(r"`((?:schemas|topology|streams|consumer|actions|cli|tests|docs|bench)/[\w./-]*)`", text))
     missing = sorted(name for name in links | quoted if not (ROOT / name).exists())
     assert not missing, f"{document} names {missing}"
