@@ -22,9 +22,7 @@ from streams.telemetry import librdkafka_logger
 class ResultLog:
     """The producer of ``action-results`` and ``automation-events-dlq``, for the event loop it is made on."""
 
-    def __init__(
-        self, config: Mapping[str, Any], codec: Codec, results_topic: str, dead_letters_topic: str
-    ) -> None:
+    def __init__(self, config: Mapping[str, Any], codec: Codec, results_topic: str, dead_letters_topic: str) -> None:
         self._producer = Producer(dict(config), logger=librdkafka_logger())
         self._codec = codec
         self._results_topic = results_topic

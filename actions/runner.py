@@ -227,9 +227,7 @@ class Runner:
         if isinstance(error, KafkaException) and not self.failed.done():
             self.failed.set_exception(error)
 
-    def _result(
-        self, delivery: Delivery, decision: Decision, started_ms: int, host: str | None
-    ) -> ActionResult:
+    def _result(self, delivery: Delivery, decision: Decision, started_ms: int, host: str | None) -> ActionResult:
         event, finished_ms = delivery.event, self._clock_ms()
         return ActionResult(
             delivery_id=delivery.id,

@@ -28,9 +28,7 @@ class Sender:
         self._policy = policy
 
     async def __aenter__(self) -> Self:
-        self._guarded = _session(
-            aiohttp.TCPConnector(limit=0, socket_factory=partial(guarded_socket, self._policy))
-        )
+        self._guarded = _session(aiohttp.TCPConnector(limit=0, socket_factory=partial(guarded_socket, self._policy)))
         # Hosts that the policy names have connections of their own, which nothing else can come to use.
         self._allowed = _session(aiohttp.TCPConnector(limit=0))
         return self

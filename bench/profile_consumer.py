@@ -23,6 +23,7 @@ from confluent_kafka import Producer
 from bench import workload
 from consumer import run_state, runs
 from consumer.app import ConsumerApp, Options
+from consumer.deadlines import Deadlines
 from consumer.events import Events
 from consumer.run_state import RunState
 from consumer.runs import Runs
@@ -55,7 +56,7 @@ STAGES: list[tuple[str, Any, str]] = [
     ("index, retention", Runs, "_index"),
     ("store", Store, "put"),
     ("store", Store, "get"),
-    ("deadlines", runs.Deadlines, "set"),
+    ("deadlines", Deadlines, "set"),
     ("tick", Runs, "tick"),
     ("take: the rest", Runs, "_take"),
     ("apply: the rest", Runs, "apply"),
@@ -70,7 +71,6 @@ class Stages:
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.calls: defaultdict[str, int] = defaultdict(int)
         self._inner_s = [0.0]
-        self._inner_calls = [0]
         self._wrapped: list[tuple[Any, str, Any]] = []
 
     def wrap(self, stage: str, owner: Any, name: str) -> None:
@@ -101,31 +101,41 @@ class Stages:
 def main() -> int:
     """Prints the stages and the whole."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--records", type=int, default=100_000, help="about so many (default: 100,000)")
+    parser.add_argument("--records", type=int, default=30_000, help="about so many (default: 30,000)")
+    parser.add_argument("--repeats", type=int, default=5, help="the best of so many counts (default: 5)")
     parser.add_argument("--functions", action="store_true", help="the profiler's list as well")
     chosen = parser.parse_args()
     records = _records(round(chosen.records / workload.RECORDS_PER_RUN))
     count = sum(map(len, records))
-    whole_us, changes, events = _run(records)
-    best_us = min(whole_us, _run(records)[0])
-    stages = Stages()
-    for stage in STAGES:
-        stages.wrap(*stage)
-    _run(records)
-    stages.unwrap()
-    wrapper_us = _wrapper_us()
-    print(f"{count} records, {events} events and catalog records; microseconds per record")
-    rows = {stage: (1e6 * s - wrapper_us * stages.calls[stage]) / count for stage, s in stages.seconds.items()}
-    for stage, us in sorted(rows.items(), key=lambda row: -row[1]):
-        print(f"  {stage:20}{us:8.2f}   {stages.calls[stage] / count:5.2f} calls")
-    print(f"  {'sum of the stages':20}{sum(rows.values()):8.2f}")
-    print(f"  {'whole, no wrappers':20}{best_us:8.2f}")
+    whole = [_run(records) for _ in range(chosen.repeats)]
+    _, changes, outputs = whole[0]
+    found = [_by_stage(records) for _ in range(chosen.repeats)]
+    best = {stage: min(one[stage][0] for one in found) for stage in found[0]}
+    print(f"{count} records, {outputs} events and catalog records; microseconds per record")
+    for stage, us in sorted(best.items(), key=lambda row: -row[1]):
+        print(f"  {stage:20}{us:8.2f}   {found[0][stage][1]:5.2f} calls")
+    print(f"  {'sum of the stages':20}{sum(best.values()):8.2f}")
+    print(f"  {'whole, no wrappers':20}{min(us for us, _, _ in whole):8.2f}")
     print(f"  {'produce (a change)':20}{_produce_us(changes):8.2f}   beside it, {len(changes) / count:.2f} calls")
     if chosen.functions:
         profile = cProfile.Profile()
         profile.runcall(_run, records)
         pstats.Stats(profile, stream=sys.stdout).sort_stats("tottime").print_stats(25)
     return 0
+
+
+def _by_stage(records: list[list[Unread]]) -> dict[str, tuple[float, float]]:
+    """Microseconds and calls per record, by stage."""
+    stages = Stages()
+    for stage, owner, name in STAGES:
+        stages.wrap(stage, owner, name)
+    _run(records)
+    stages.unwrap()
+    wrapper_us, count = _wrapper_us(), sum(map(len, records))
+    return {
+        stage: ((1e6 * seconds - wrapper_us * stages.calls[stage]) / count, stages.calls[stage] / count)
+        for stage, seconds in stages.seconds.items()
+    }
 
 
 def _records(runs_count: int) -> list[list[Unread]]:
@@ -190,13 +200,14 @@ def _wrapper_us() -> float:
 def _produce_us(changes: list[tuple[bytes, bytes | None]]) -> float:
     """Microseconds of one ``produce`` call, into the queue of a producer that reaches no broker."""
     producer = Producer({"bootstrap.servers": "127.0.0.1:1", "queue.buffering.max.messages": 1_000_000, "log_level": 0})
-    some = changes[:50_000]
-    began = perf_counter()
-    for key, value in some:
-        producer.produce("changelog", value, key, 0, on_delivery=None, headers=[])
-    spent = perf_counter() - began
+    best_us = float("inf")
+    for start in range(0, len(changes) - 1_000, 1_000):
+        began = perf_counter()
+        for key, value in changes[start : start + 1_000]:
+            producer.produce("changelog", value, key, 0, on_delivery=None, headers=[])
+        best_us = min(best_us, 1e3 * (perf_counter() - began))
     producer.purge()
-    return 1e6 * spent / len(some)
+    return best_us
 
 
 if __name__ == "__main__":

@@ -87,9 +87,7 @@ def _flow_resolver(settings: Settings) -> Callable[[str, str], str | None]:
 
     def resolve(tenant_id: str, name: str) -> str | None:
         if (tenant_id, name) in several:
-            raise Refused(
-                f"flows: several flow groups are called {name!r}: give its id in flow_group_ids instead"
-            )
+            raise Refused(f"flows: several flow groups are called {name!r}: give its id in flow_group_ids instead")
         return groups.get((tenant_id, name))
 
     return resolve

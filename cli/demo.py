@@ -71,9 +71,7 @@ class _Demo:
         consumer, actions = (self._service(name, env) for name in ("consumer", "actions"))
         self._ready(consumer, actions)
         applied = apply_manifest(settings, manifest(receiver.port))
-        self._say(
-            f"applied {sum(change.is_written for change in applied)} control records: now they are in force"
-        )
+        self._say(f"applied {sum(change.is_written for change in applied)} control records: now they are in force")
         fleet, producer, stop = self._fleet(settings)
         self._sleep_until(fleet.window.first_ms + int(self._duration_s * 400))
         self._crash(consumer)
@@ -89,9 +87,7 @@ class _Demo:
 
     def _kafka(self) -> str:
         self._say("starting a real Apache Kafka (the first time, its jars are fetched: about half a minute)")
-        kafka = self._stack.enter_context(
-            EmbeddedKafka(say=lambda line: self._screen.line(f"  {line}", "quiet"))
-        )
+        kafka = self._stack.enter_context(EmbeddedKafka(say=lambda line: self._screen.line(f"  {line}", "quiet")))
         self._say(f"Kafka is up at {kafka.bootstrap_servers}")
         return kafka.bootstrap_servers
 
@@ -105,9 +101,7 @@ class _Demo:
     def _topics(self, settings: Settings, remove: bool) -> None:
         made: list[str] = []
         topics.apply(settings, made.append)
-        self._say(
-            f"topology apply: {len(made)} steps, such as: {made[0]}" if made else "topology apply: all there"
-        )
+        self._say(f"topology apply: {len(made)} steps, such as: {made[0]}" if made else "topology apply: all there")
         if remove:
             self._stack.callback(_remove_topics, settings)
 
@@ -155,9 +149,7 @@ class _Demo:
     def _await_agreement(self, fleet: Fleet, receiver: Receiver) -> list[KindReport]:
         """Wait until nothing is missing, or patience ends; then a little longer, for doubles."""
         end = time.monotonic() + PATIENCE_S
-        while time.monotonic() < end and any(
-            r.missing for r in compare(fleet.truth, receiver.received(), PLACES)
-        ):
+        while time.monotonic() < end and any(r.missing for r in compare(fleet.truth, receiver.received(), PLACES)):
             self._check_services(None)
             time.sleep(0.2)
         time.sleep(DOUBLES_S)

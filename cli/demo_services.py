@@ -36,9 +36,7 @@ class Service:
         self.command = command
         self.title = {"consumer": "the consumer", "actions": "the action runner"}[command]
         self._env = {**os.environ, **env}
-        self._env["PYTHONPATH"] = os.pathsep.join(
-            filter(None, (str(_PACKAGE_ROOT), os.environ.get("PYTHONPATH")))
-        )
+        self._env["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_PACKAGE_ROOT), os.environ.get("PYTHONPATH"))))
         self.log = log
         self._process: subprocess.Popen[str] | None = None
         self._port_known = Event()

@@ -45,10 +45,7 @@ class Screen:
             self.line(title)
             for cells in lines:
                 self.line(
-                    "  "
-                    + "  ".join(
-                        _padded(c, w, at) for at, (c, w) in enumerate(zip(cells, widths, strict=True))
-                    )
+                    "  " + "  ".join(_padded(c, w, at) for at, (c, w) in enumerate(zip(cells, widths, strict=True)))
                 )
             return
         table = Table(title=escape(title), title_style="bold", title_justify="left", header_style="bold")

@@ -84,9 +84,7 @@ def _retries(shape: FleetShape, rng: Random) -> Script:
 
 
 def _cancelled_before_start(shape: FleetShape, rng: Random) -> Script:
-    return Script(
-        [Step(0, "Scheduled"), Step(LEAD_MS + _soon(rng, shape.late_ms), "Cancelled", "Not needed.")], []
-    )
+    return Script([Step(0, "Scheduled"), Step(LEAD_MS + _soon(rng, shape.late_ms), "Cancelled", "Not needed.")], [])
 
 
 def _never_starts(shape: FleetShape, rng: Random) -> Script:

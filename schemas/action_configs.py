@@ -42,9 +42,7 @@ Identifier = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 def _secret_name(value: Any) -> Any:
     if isinstance(value, str) and value.lower().startswith(("http://", "https://")):
         # The text itself stays out of messages: such an address is a credential.
-        raise ValueError(
-            "is the name of a secret, not an address: store the address as a secret and name that"
-        )
+        raise ValueError("is the name of a secret, not an address: store the address as a secret and name that")
     return value
 
 

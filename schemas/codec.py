@@ -198,9 +198,7 @@ class _KindCodec:
         except UnknownSchemaId as error:
             return Rejected("unknown_schema", str(error))
         except (SchemaParseException, UnknownType, KeyError, TypeError, ValueError, AttributeError):
-            return Rejected(
-                "unknown_schema", f"the registry's schema {schema_id} is not one that can be read"
-            )
+            return Rejected("unknown_schema", f"the registry's schema {schema_id} is not one that can be read")
 
     def _own_layout(self) -> Callable[[bytes], Any]:
         quick = fast_decoder.generate(self._schema, self._kind.record)

@@ -79,9 +79,7 @@ def parse_control(key: str | bytes | None, value: bytes | None) -> ControlRecord
     except ValidationError as error:
         return InvalidControl(text, sentence(error))
     if record.id != record_id:
-        return InvalidControl(
-            text, f"id: must equal the key's, but is {record.id}: write it under {record.key}"
-        )
+        return InvalidControl(text, f"id: must equal the key's, but is {record.id}: write it under {record.key}")
     return record
 
 

@@ -98,9 +98,7 @@ def generate(schema: Schema, record: type[Any]) -> Callable[[bytes], Any]:
             source += read
             checks += [check] if check else []
     source.append(f" if {' or '.join(checks)}: raise ValueError")
-    source.append(
-        f" return new(record, ({', '.join(f'f{place}' for place in range(len(schema['fields'])))},))"
-    )
+    source.append(f" return new(record, ({', '.join(f'f{place}' for place in range(len(schema['fields'])))},))")
     names = {
         "number": number, "length": _length, "id_length": _id_length, "texts": _texts,
         "new": tuple.__new__, "record": record,

@@ -58,11 +58,7 @@ def problem(schema: Schema, values: dict[str, Any]) -> str | None:
 
 def _wrong(record: str, name: str, kind: str, value: Any) -> str | None:
     if kind == TIME:
-        return (
-            None
-            if 0 <= value <= MAX_TIME_MS
-            else "is outside the years 1970 to 9999 (milliseconds since 1970)"
-        )
+        return None if 0 <= value <= MAX_TIME_MS else "is outside the years 1970 to 9999 (milliseconds since 1970)"
     if kind == INT:
         least = LOWEST_INT.get(name, -MAX_INT - 1)
         return None if least <= value <= MAX_INT else f"must be from {least} to {MAX_INT}"

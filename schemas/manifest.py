@@ -59,9 +59,7 @@ class Manifest(NamedTuple):
         return list(self.drafts)
 
 
-def load(
-    texts: Sequence[tuple[str, str]], resolve_flow: ResolveFlow | None = None
-) -> Manifest | list[Problem]:
+def load(texts: Sequence[tuple[str, str]], resolve_flow: ResolveFlow | None = None) -> Manifest | list[Problem]:
     """The manifest that the files (name and text of each) make together, or all problems found in them.
 
     With ``resolve_flow`` the flows given by name are resolved as well.

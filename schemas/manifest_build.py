@@ -51,9 +51,7 @@ class Build:
         for source in sources:
             tenant = source.spec.tenant
             if slugs.setdefault(tenant.id, tenant.slug) != tenant.slug:
-                text = (
-                    f"is {tenant.slug} here but {slugs[tenant.id]} elsewhere for the same tenant: choose one"
-                )
+                text = f"is {tenant.slug} here but {slugs[tenant.id]} elsewhere for the same tenant: choose one"
                 self._problem(source, ("tenant", "slug"), text)
         for add in (self._actions, self._agent_configs, self._flow_sla_configs, self._automations):
             for source in sources:
@@ -166,9 +164,7 @@ class Build:
         if ids:
             self._problem(source, path, f"{len(ids)} of kind {kind} are called {name}: {remedy}")
         else:
-            names = [
-                one for of_kind, of_tenant, one in self._ids if (of_kind, of_tenant) == (kind, tenant_id)
-            ]
+            names = [one for of_kind, of_tenant, one in self._ids if (of_kind, of_tenant) == (kind, tenant_id)]
             self._problem(source, path, f"there is no {kind} called {name} here; {nearest(name, names)}")
         return None
 

@@ -44,12 +44,9 @@ class _Tenant:
         sections = {
             "actions": [self._action(one) for one in self._actions],
             "agent_configs": [
-                self._with_id(one, {} if one.name is None else {"name": one.name})
-                for one in self._agent_configs
+                self._with_id(one, {} if one.name is None else {"name": one.name}) for one in self._agent_configs
             ],
-            "flow_sla_configs": [
-                {"id": one.id, **_sla(one)} for one in sorted(unused, key=lambda config: config.id)
-            ],
+            "flow_sla_configs": [{"id": one.id, **_sla(one)} for one in sorted(unused, key=lambda config: config.id)],
             "automations": [self._automation(one) for one in self._automations],
         }
         tenant = {"id": self._id, "slug": slugs[0] if slugs else self._id}
@@ -99,11 +96,7 @@ class _Tenant:
 
     def _agent_config_reference(self, config_id: str | None) -> dict[str, Any]:
         for config in self._agent_configs:
-            if (
-                config.id == config_id
-                and config.name
-                and self._names[AgentConfig.RECORD_KIND, config.name] == 1
-            ):
+            if config.id == config_id and config.name and self._names[AgentConfig.RECORD_KIND, config.name] == 1:
                 return {"agent_config": config.name}
         return {"agent_config_id": config_id}
 

@@ -86,9 +86,7 @@ class RegistrySource:
 
     def _registered(self, subject: str, schema: RegistrySchema) -> int:
         try:
-            return self._id(
-                self._ask(lambda: self._client.register_schema(subject, schema, normalize_schemas=True))
-            )
+            return self._id(self._ask(lambda: self._client.register_schema(subject, schema, normalize_schemas=True)))
         except SchemaRegistryError as error:
             if error.http_status_code in _REFUSALS:
                 raise RegistryRefused(

@@ -44,8 +44,7 @@ _OF_A_RUN = frozenset(
 _ATTRIBUTES = {
     FLOW_RUN_STATE_CHANGED: _EVERY_EVENT | _OF_A_RUN,
     FLOW_SLA_FAILED: _EVERY_EVENT | _OF_A_RUN | {"flow_sla_config_id", "kind", "duration_seconds"},
-    AGENT_SLA_FAILED: _EVERY_EVENT
-    | {"healthy_agent_ids", "unhealthy_agent_ids", "sla_min_healthy", "agent_config_id"},
+    AGENT_SLA_FAILED: _EVERY_EVENT | {"healthy_agent_ids", "unhealthy_agent_ids", "sla_min_healthy", "agent_config_id"},
 }
 
 DEFAULT_MESSAGES = {
@@ -131,9 +130,7 @@ def unknown_names(names: set[str], event_name: str) -> list[str]:
     attributes = attributes_of(event_name)
     known = attributes | {alias for alias, name in ALIASES.items() if name in attributes}
     return [
-        f"{{{name}}} is no attribute of {event_name}{_hint(name, known)}"
-        for name in sorted(names)
-        if name not in known
+        f"{{{name}}} is no attribute of {event_name}{_hint(name, known)}" for name in sorted(names) if name not in known
     ]
 
 

@@ -114,17 +114,14 @@ def _create(cluster: Cluster, missing: list[TopicSpec], say: Say) -> None:
 
 def _mend(cluster: Cluster, finding: Finding, say: Say) -> None:
     entries = [
-        ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
-        for name, value in finding.mend.items()
+        ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in finding.mend.items()
     ]
     resource = ConfigResource(ResourceType.TOPIC, finding.topic, incremental_configs=entries)
     futures = cluster.client.incremental_alter_configs([resource], request_timeout=ANSWER_S)
     try:
         futures[resource].result(ANSWER_S + 5)
     except KafkaException as error:
-        raise TopologyError(
-            f"the configuration of {finding.topic} can't be changed: {error.args[0].str()}"
-        ) from None
+        raise TopologyError(f"the configuration of {finding.topic} can't be changed: {error.args[0].str()}") from None
     for name, value in finding.mend.items():
         note = "; records that are there already keep their producers' times" if name == _TIMES else ""
         say(f"changed {finding.topic}: {name}={value}{note}")
@@ -149,7 +146,5 @@ def _await_settled(cluster: Cluster, names: list[str], mended: list[Finding]) ->
 def _shown(cluster: Cluster, mended: list[Finding]) -> bool:
     found = cluster.find({finding.topic for finding in mended}) if mended else {}
     return all(
-        found[finding.topic].config.get(name) == value
-        for finding in mended
-        for name, value in finding.mend.items()
+        found[finding.topic].config.get(name) == value for finding in mended for name, value in finding.mend.items()
     )

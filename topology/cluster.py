@@ -75,9 +75,7 @@ class Cluster:
                 raise TopologyError(
                     f"the configuration of topic {resource.name} can't be read: {error.args[0].str()}"
                 ) from None
-            configs[resource.name] = {
-                name: entry.value for name, entry in entries.items() if entry.value is not None
-            }
+            configs[resource.name] = {name: entry.value for name, entry in entries.items() if entry.value is not None}
         return configs
 
     def _unreachable(self, error: KafkaError) -> str:

@@ -66,9 +66,7 @@ def _partitions(spec: TopicSpec, topic: TopicFound, found: Mapping[str, TopicFou
             f"set {setting}={topic.partitions}, or change the topic yourself (more partitions move keys to "
             "others, and a subject's records lose their order while old ones are still read)"
         )
-    return [
-        Finding(spec.name, f"{spec.name} has {topic.partitions} partitions, not {spec.partitions}: {remedy}")
-    ]
+    return [Finding(spec.name, f"{spec.name} has {topic.partitions} partitions, not {spec.partitions}: {remedy}")]
 
 
 def _replication(spec: TopicSpec, topic: TopicFound) -> list[Finding]:
@@ -82,9 +80,7 @@ def _replication(spec: TopicSpec, topic: TopicFound) -> list[Finding]:
     return [Finding(spec.name, line)]
 
 
-def _config(
-    settings: Settings, spec: TopicSpec, topic: TopicFound, found: Mapping[str, TopicFound]
-) -> list[Finding]:
+def _config(settings: Settings, spec: TopicSpec, topic: TopicFound, found: Mapping[str, TopicFound]) -> list[Finding]:
     wrong = []
     for name in sorted(spec.required):
         is_now = topic.config.get(name, "")

@@ -54,8 +54,6 @@ def _refused(settings: Settings, complaint: str) -> str:
     for name in settings.kafka_config:
         if f'"{name}"' in complaint:
             variable = "KAFKA_CONFIG_" + name.upper().replace(".", "_")
-            return (
-                f"{variable}: librdkafka has no {name}, or it can't have that value; see its CONFIGURATION.md"
-            )
+            return f"{variable}: librdkafka has no {name}, or it can't have that value; see its CONFIGURATION.md"
     said = complaint.removeprefix("Failed to create admin client: ")
     return f"the KAFKA_CONFIG_<NAME> settings don't go together: {said}"

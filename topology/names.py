@@ -65,9 +65,7 @@ def hold_topic_settings(partitions: Mapping[str, int], retention_ms: Mapping[str
         if topic not in TOPICS:
             raise ValueError(f"{line}: there is no topic {topic}")
         if topic == AUTOMATIONS and count != 1:
-            raise ValueError(
-                f"{line}: automations has exactly 1 partition, so that its records have one order"
-            )
+            raise ValueError(f"{line}: automations has exactly 1 partition, so that its records have one order")
         if not 1 <= count <= 10_000:
             raise ValueError(f"{line}: must be from 1 to 10000")
     for topic, retention in retention_ms.items():

@@ -8,9 +8,7 @@ from urllib.parse import urlsplit
 
 _SECRET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\.?(:\d{1,5})?")
-_SECRET_VARIABLES = re.compile(
-    r"^SECRET_|^SECRETS_KEY$|PASSWORD|SECRET_KEY|TOKEN|JAAS|SASL_OAUTHBEARER|SSL_KEY"
-)
+_SECRET_VARIABLES = re.compile(r"^SECRET_|^SECRETS_KEY$|PASSWORD|SECRET_KEY|TOKEN|JAAS|SASL_OAUTHBEARER|SSL_KEY")
 
 
 def listed(value: object) -> object:
@@ -51,9 +49,7 @@ def egress_rule(value: object) -> object:
         ipaddress.ip_network(value.strip("[]"))
     except ValueError as error:
         if "has host bits set" in str(error):
-            raise ValueError(
-                f"{value} has bits set beyond its mask: write the network's own address"
-            ) from None
+            raise ValueError(f"{value} has bits set beyond its mask: write the network's own address") from None
     else:
         return value.strip("[]")
     if not _HOST.fullmatch(value):

@@ -105,15 +105,9 @@ class Settings(BaseModel):
         default=None, repr=False, description="a Schema Registry (empty: fixed ids 1 to 4)"
     )
     ui_base_url: Url | None = Field(default=None, description="what links to flows and runs begin with")
-    secrets_dir: str | None = Field(
-        default=None, description="folder of secrets: <tenant_slug>/<name>, else <name>"
-    )
-    secret_env: Mapping[str, SecretStr] = Field(
-        default_factory=dict, description="secrets by name, from SECRET_<NAME>"
-    )
-    secrets_key: SecretStr | None = Field(
-        default=None, description="the key that encrypts the topic of secrets"
-    )
+    secrets_dir: str | None = Field(default=None, description="folder of secrets: <tenant_slug>/<name>, else <name>")
+    secret_env: Mapping[str, SecretStr] = Field(default_factory=dict, description="secrets by name, from SECRET_<NAME>")
+    secrets_key: SecretStr | None = Field(default=None, description="the key that encrypts the topic of secrets")
 
     smtp_host: str | None = Field(default=None, description="the server that e-mail goes out by")
     smtp_port: Port = Field(default=587, description="its port")
@@ -134,9 +128,9 @@ class Settings(BaseModel):
     pagerduty_base_url: Url = Field(
         default="https://events.pagerduty.com", description="where PagerDuty's events API is"
     )
-    egress_allow: Annotated[
-        tuple[Annotated[str, BeforeValidator(egress_rule)], ...], BeforeValidator(listed)
-    ] = Field(default=(), description="hosts and CIDRs that may be called though they are private")
+    egress_allow: Annotated[tuple[Annotated[str, BeforeValidator(egress_rule)], ...], BeforeValidator(listed)] = Field(
+        default=(), description="hosts and CIDRs that may be called though they are private"
+    )
     max_attempts: Annotated[int, Field(ge=1, le=12)] = Field(
         default=12, description="attempts at a delivery before it is dead"
     )
@@ -144,13 +138,9 @@ class Settings(BaseModel):
         default=86_400, description="a delivery older than this expires"
     )
 
-    http_port: Port = Field(
-        default=9108, description="port of /healthz, /readyz and /metrics; 0: any free one"
-    )
+    http_port: Port = Field(default=9108, description="port of /healthz, /readyz and /metrics; 0: any free one")
     api_port: Port = Field(default=8080, description="port of the API and its page; 0: any free one")
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="what is logged"
-    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="what is logged")
     log_format: Literal["json", "console"] = Field(default="json", description="how it is logged")
 
     @classmethod
@@ -188,9 +178,7 @@ class Settings(BaseModel):
                 f"COMMIT_INTERVAL_MS={self.commit_interval_ms}: commit more often, or give them longer"
             )
         if self.consumer_group == self.actions_group:
-            raise ValueError(
-                f"ACTIONS_GROUP={self.actions_group} is also CONSUMER_GROUP: each service has its own"
-            )
+            raise ValueError(f"ACTIONS_GROUP={self.actions_group} is also CONSUMER_GROUP: each service has its own")
         for name in self.kafka_config:
             reason = refusal(name)
             if reason is not None:

@@ -23,9 +23,7 @@ Files = Annotated[
 ]
 MoreFiles = Annotated[
     list[Path] | None,
-    typer.Argument(
-        metavar="[FILE]...", help="More files: what a shell makes of -f *.yaml.", show_default=False
-    ),
+    typer.Argument(metavar="[FILE]...", help="More files: what a shell makes of -f *.yaml.", show_default=False),
 ]
 MaybeFiles = Annotated[
     list[Path] | None,
@@ -72,9 +70,7 @@ def validate(files: Files, more: MoreFiles = None) -> None:
     """
     manifest = manifest_of(read_files([*files, *(more or [])]))
     counts = Counter(record.RECORD_KIND for record in manifest.drafts)
-    said = ", ".join(
-        f"{counts[kind]} {kind}{'s' if counts[kind] > 1 else ''}" for kind in KINDS if counts[kind]
-    )
+    said = ", ".join(f"{counts[kind]} {kind}{'s' if counts[kind] > 1 else ''}" for kind in KINDS if counts[kind])
     screen = Screen()
     screen.line(f"valid: {said or 'nothing in it'}", "good")
     if manifest.flows:
@@ -118,9 +114,7 @@ def delete(
     files: MaybeFiles = None,
     bootstrap_servers: BootstrapServers = None,
     topic_prefix: TopicPrefix = None,
-    tenant: Annotated[
-        str | None, typer.Option(metavar="ID", help="Whose, where the name alone is ambiguous.")
-    ] = None,
+    tenant: Annotated[str | None, typer.Option(metavar="ID", help="Whose, where the name alone is ambiguous.")] = None,
     dry_run: DryRun = False,
 ) -> None:
     """Delete one record by kind and name, or everything that YAML files name.

@@ -14,9 +14,7 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    duration: Annotated[
-        int, typer.Option(min=25, max=3600, metavar="SECONDS", help="How long the fleet lives.")
-    ] = 45,
+    duration: Annotated[int, typer.Option(min=25, max=3600, metavar="SECONDS", help="How long the fleet lives.")] = 45,
     bootstrap_servers: Annotated[
         str | None,
         typer.Option("--bootstrap-servers", metavar="HOST:PORT", help="A Kafka to use instead of its own."),

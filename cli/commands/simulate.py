@@ -72,9 +72,7 @@ def simulate(
     except KeyboardInterrupt:
         screen.line("stopped")
     now_ms = time.time() * 1000
-    counts = ", ".join(
-        f"{sum(1 for t in fleet.truth if t.kind == k and t.at_ms <= now_ms)} × {k}" for k in KINDS
-    )
+    counts = ", ".join(f"{sum(1 for t in fleet.truth if t.kind == k and t.at_ms <= now_ms)} × {k}" for k in KINDS)
     screen.line(f"produced {producer.delivered} records; injected so far: {counts}")
     if producer.failed:
         raise Refused(f"some records were not delivered: {producer.failed}")

@@ -39,7 +39,5 @@ def check_topics(bootstrap_servers: BootstrapServers = None, topic_prefix: Topic
     for problem in problems:
         screen.line(problem, "bad")
     if problems:
-        raise Refused(
-            f"{len(problems)} {'thing is' if len(problems) == 1 else 'things are'} wrong with the topics"
-        )
+        raise Refused(f"{len(problems)} {'thing is' if len(problems) == 1 else 'things are'} wrong with the topics")
     screen.line("all topics are as they have to be", "good")

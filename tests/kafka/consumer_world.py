@@ -282,7 +282,9 @@ def on_states(automation_id: str, *states: str, **fields: Any) -> ControlEntry:
     return automation(automation_id, "FlowRunStateChangedEvent", **{"states": list(states), **fields})
 
 
-def sla(automation_id: str, kind: str, seconds: int, groups: list[str] | None = None, **fields: Any) -> list[ControlEntry]:
+def sla(
+    automation_id: str, kind: str, seconds: int, groups: list[str] | None = None, **fields: Any
+) -> list[ControlEntry]:
     """A flow SLA with its config; ``kind`` is ``NS`` or ``NF``."""
     long = {"NS": "SCHEDULED_NOT_STARTED", "NF": "STARTED_NOT_FINISHED"}[kind]
     config_id = f"{automation_id}-sla"

@@ -25,9 +25,7 @@ from topology.settings import Settings
 pytestmark = pytest.mark.kafka
 
 
-def test_a_receiver_that_fails_twice_gets_it_three_times_with_one_id(
-    settings: Settings, tmp_path: Path
-) -> None:
+def test_a_receiver_that_fails_twice_gets_it_three_times_with_one_id(settings: Settings, tmp_path: Path) -> None:
     """500, 500, 200: three posts of the same event id; the results say retrying, retrying, succeeded."""
     make_topics(settings)
     with receiving() as receiver, running(settings, tmp_path / "log"):
@@ -70,9 +68,7 @@ def test_a_receiver_that_is_down_does_not_stop_the_others(settings: Settings, tm
         assert {one.status for one in results(settings) if one.action_id == "down"} == {"retrying"}
 
 
-def test_what_fails_for_good_is_in_the_dlq_with_the_events_own_bytes(
-    settings: Settings, tmp_path: Path
-) -> None:
+def test_what_fails_for_good_is_in_the_dlq_with_the_events_own_bytes(settings: Settings, tmp_path: Path) -> None:
     make_topics(settings)
     with receiving() as receiver, running(settings, tmp_path / "log"):
         receiver.answers["/refuses"] = [410]
@@ -129,9 +125,7 @@ def test_records_that_are_no_events_are_skipped_and_counted(settings: Settings, 
         assert process.get("/readyz") == "ok\n"
 
 
-def test_more_than_a_thousand_undelivered_are_not_held_and_go_on_later(
-    settings: Settings, tmp_path: Path
-) -> None:
+def test_more_than_a_thousand_undelivered_are_not_held_and_go_on_later(settings: Settings, tmp_path: Path) -> None:
     """While the receiver is slow, reading pauses; when it recovers, all arrive, each once."""
     make_topics(settings)
     with receiving(delay_s=2) as receiver, running(settings, tmp_path / "log") as process:
@@ -175,9 +169,7 @@ def test_deliveries_of_one_run_to_one_receiver_keep_their_order(settings: Settin
             assert got == [f"{run}/{n:02}" for n in range(20)]
 
 
-def test_a_missing_topic_ends_it_with_exit_code_2_and_one_clear_line(
-    settings: Settings, tmp_path: Path
-) -> None:
+def test_a_missing_topic_ends_it_with_exit_code_2_and_one_clear_line(settings: Settings, tmp_path: Path) -> None:
     with running(settings, tmp_path / "log") as process:
         assert process.wait(20) == 2
         assert "run `automations topology apply`" in process.log.read_text()

@@ -58,9 +58,7 @@ def test_a_killed_runner_loses_nothing_and_repeats_only_what_was_not_committed(
         assert succeeded == set(arrived)
 
 
-def test_sigterm_lets_requests_end_and_leaves_retries_to_the_next_process(
-    settings: Settings, tmp_path: Path
-) -> None:
+def test_sigterm_lets_requests_end_and_leaves_retries_to_the_next_process(settings: Settings, tmp_path: Path) -> None:
     make_topics(settings)
     with receiving(delay_s=1.5) as slow, receiving() as failing:
         failing.answers["/hook"] = [500, 500, 500]
@@ -94,9 +92,7 @@ def test_an_idle_runner_leaves_at_once_and_commits_what_it_did(settings: Setting
         assert committed(settings) == 1
 
 
-def test_runners_that_join_and_leave_share_the_work_and_lose_nothing(
-    settings: Settings, tmp_path: Path
-) -> None:
+def test_runners_that_join_and_leave_share_the_work_and_lose_nothing(settings: Settings, tmp_path: Path) -> None:
     """A rebalance gives partitions over after what was in flight is committed: nothing arrives twice."""
     settings = settings.model_copy(update={"partitions": {**settings.partitions, AUTOMATION_EVENTS: 4}})
     make_topics(settings)

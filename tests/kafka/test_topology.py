@@ -19,9 +19,7 @@ pytestmark = pytest.mark.kafka
 
 def create(settings: Settings, base: str, partitions: int, config: dict[str, str] | None = None) -> None:
     """Make a topic by hand, as somebody else may have."""
-    topic = NewTopic(
-        settings.topic(base), num_partitions=partitions, replication_factor=1, config=config or {}
-    )
+    topic = NewTopic(settings.topic(base), num_partitions=partitions, replication_factor=1, config=config or {})
     client = admin(settings)
     client.create_topics([topic], operation_timeout=10)[topic.topic].result(20)
     await_partitions(settings, topic.topic, partitions)
@@ -118,9 +116,7 @@ def test_an_input_that_was_widened_is_told(settings: Settings) -> None:
     said: list[str] = []
     apply(wide, said.append)
     (line,) = check(wide)
-    assert line.startswith(
-        f"{changelog_of(settings, 'flow-run-state')} has 2 partitions, but its input {name} has 4"
-    )
+    assert line.startswith(f"{changelog_of(settings, 'flow-run-state')} has 2 partitions, but its input {name} has 4")
     assert f"left as it is: {line}" in said
 
 

@@ -110,17 +110,19 @@ class Rules(NamedTuple):
 
 
 def expected_events(history: History, rules: Rules) -> list[Json]:
-    """Every event that the history must give, without `detected_at`, in order of (timestamp, id)."""
+    """Every event that the history must give, without `detected_at`, in order of (timestamp, id).
+
+    READING: "fires once" holds for as long as a run is kept. What comes after it was forgotten begins a new
+    life, and may give an event of the same id again (a version told of anew, days later, with a new time).
+    """
     forces = all_forces(history)
     runs = all_runs(history, rules)
-    events: dict[str, Json] = {}
-    for event in (
+    events = [
         *state_change_events(runs, forces, rules),
         *flow_sla_events(runs, forces, rules, history.end_ms),
         *agent_sla_events(history, forces, rules),
-    ):
-        events.setdefault(event["id"], event)
-    return sorted(events.values(), key=lambda event: (event["timestamp"], event["id"]))
+    ]
+    return sorted(events, key=lambda event: (event["timestamp"], event["id"]))
 
 
 # -------------------------------------------------------------------------------------------- control records
@@ -239,9 +241,7 @@ def forces_of(automation_id: str, written: Written, first_start_ms: int | None) 
         before = forces[-1] if forces else None
         goes_on = before is not None and before.to_ms == from_ms and before.condition == condition
         since_ms = before.since_ms if before is not None and goes_on else from_ms
-        forces.append(
-            Force(from_ms, to_ms, since_ms, condition, automation, actions_of(automation, written, from_ms))
-        )
+        forces.append(Force(from_ms, to_ms, since_ms, condition, automation, actions_of(automation, written, from_ms)))
     return forces
 
 
@@ -273,9 +273,7 @@ def condition_of(automation: Json, written: Written, instant: int) -> Condition 
         config = written.as_of_in_tenant(f"flow_sla_config:{config_id}", instant, tenant_id)
         if config is None:
             return None
-        return FlowCondition(
-            tenant_id, config_id, config["kind"], config["duration_seconds"], groups_of(config)
-        )
+        return FlowCondition(tenant_id, config_id, config["kind"], config["duration_seconds"], groups_of(config))
     config_id = automation["agent_config_id"]
     if written.as_of_in_tenant(f"agent_config:{config_id}", instant, tenant_id) is None:
         return None
@@ -337,18 +335,14 @@ def is_valid(key: str, value: Any) -> bool:
 
 def is_valid_automation(value: Json) -> bool:
     """ "an empty list, or empty `states`, is invalid"."""
-    if not (
-        is_text(value.get("name")) and is_text(value.get("tenant_slug")) and is_texts(value.get("action_ids"))
-    ):
+    if not (is_text(value.get("name")) and is_text(value.get("tenant_slug")) and is_texts(value.get("action_ids"))):
         return False
     if not isinstance(value.get("enabled"), bool):
         return False
     match value.get("event_type"):
         case "FlowRunStateChangedEvent":
             states, groups = value.get("states"), value.get("flow_group_ids")
-            return (
-                is_texts(states) and bool(states) and (groups is None or (is_texts(groups) and bool(groups)))
-            )
+            return is_texts(states) and bool(states) and (groups is None or (is_texts(groups) and bool(groups)))
         case "FlowSLAFailedEvent":
             return is_text(value.get("flow_sla_config_id"))
         case "AgentSLAFailedEvent":
@@ -529,9 +523,7 @@ def attempts(versions: list[Record]) -> list[list[Record]]:
     at all."""
     judged = [record for record in versions if record.role != OTHER]
     begins = [
-        i
-        for i, record in enumerate(judged)
-        if i == 0 or (record.role != FINISHES and judged[i - 1].role == FINISHES)
+        i for i, record in enumerate(judged) if i == 0 or (record.role != FINISHES and judged[i - 1].role == FINISHES)
     ]
     return [judged[i:j] for i, j in pairwise([*begins, len(judged)])]
 
@@ -569,9 +561,7 @@ def armed_not_finished(attempt: list[Record]) -> Iterator[Armed]:
         yield arm(NOT_FINISHED, running[0].occurred_ms, log_ms, running[0], attempt, ends)
 
 
-def arm(
-    kind: str, base_ms: int, log_ms: int, record: Record, attempt: list[Record], meeting: list[Record]
-) -> Armed:
+def arm(kind: str, base_ms: int, log_ms: int, record: Record, attempt: list[Record], meeting: list[Record]) -> Armed:
     return Armed(
         kind,
         base_ms,
@@ -602,9 +592,7 @@ def judged_instant(armed: Armed, duration_ms: int, grace_ms: int, progress_ms: i
     return min(deadline, armed.first_met_log_ms) if armed.first_met_ms > armed.base_ms + duration_ms else None
 
 
-def flow_sla_events(
-    runs: list[list[list[Record]]], forces: list[Force], rules: Rules, end_ms: int
-) -> Iterator[Json]:
+def flow_sla_events(runs: list[list[list[Record]]], forces: list[Force], rules: Rules, end_ms: int) -> Iterator[Json]:
     """The misses of every run, each life of a run on its own."""
     watching: dict[tuple[str, str], list[tuple[Force, FlowCondition]]] = defaultdict(list)
     for force in forces:
@@ -645,9 +633,7 @@ def missed_in_life(
             for armed in (*armed_not_started(attempt), *armed_not_finished(attempt))
             for force, condition in watching[armed.kind]
             if is_of_groups(highest, condition.groups)
-            for instant in [
-                judged_instant(armed, condition.duration_seconds * 1000, rules.grace_ms, progress_ms)
-            ]
+            for instant in [judged_instant(armed, condition.duration_seconds * 1000, rules.grace_ms, progress_ms)]
             if instant is not None and force.holds_at(instant)
         ]
         for _, armed, force, condition in sorted(misses, key=lambda miss: miss[0]):
@@ -737,9 +723,7 @@ def health_of(beats: list[Beat], unhealthy_after_ms: int) -> Health:
     agent stays healthy for `unhealthy_after_seconds` more". READING: "until" leaves that instant out."""
     logs = [beat.log_ms for beat in beats]
     gaps = [(a + unhealthy_after_ms, b) for a, b in pairwise(logs) if b > a + unhealthy_after_ms]
-    return Health(
-        [logs[0], *(b for _, b in gaps)], [*(end for end, _ in gaps), logs[-1] + unhealthy_after_ms]
-    )
+    return Health([logs[0], *(b for _, b in gaps)], [*(end for end, _ in gaps), logs[-1] + unhealthy_after_ms])
 
 
 def is_listed(beats: list[Beat], instant: int) -> bool:
@@ -757,9 +741,7 @@ def agent_sla_events(history: History, forces: list[Force], rules: Rules) -> Ite
         if not isinstance(condition, AgentCondition):
             continue
         agents = configs.get((condition.tenant_id, condition.config_id), {})
-        health = {
-            agent_id: health_of(beats, condition.unhealthy_after_ms) for agent_id, beats in agents.items()
-        }
+        health = {agent_id: health_of(beats, condition.unhealthy_after_ms) for agent_id, beats in agents.items()}
         for instant in fall_instants(force, condition, list(health.values()), rules, history.end_ms):
             healthy = {agent_id for agent_id in agents if health[agent_id].at(instant)}
             unhealthy = {agent_id for agent_id in agents if is_listed(agents[agent_id], instant)} - healthy
@@ -806,9 +788,7 @@ def fall_instants(
         and (instant == first or not too_few(instant - 1))
         and all(
             too_few(start)
-            for start in starts[
-                bisect_right(starts, instant) : bisect_right(starts, instant + rules.grace_ms)
-            ]
+            for start in starts[bisect_right(starts, instant) : bisect_right(starts, instant + rules.grace_ms)]
         )
     ]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
-from streams.testing import Driver, Place, Process
+from streams.ends import Place
+from streams.testing import Driver, Process
 from tests.oracle.oracle import Appended, Control, History, Rules
 from tests.scenarios.world import World, append, appends, driver_for, events_of
 
@@ -117,9 +118,7 @@ def _control(world: World, random: Random, now: float) -> None:
         long = {"NS": "SCHEDULED_NOT_STARTED", "NF": "STARTED_NOT_FINISHED"}[kind]
         config = {"kind": long, "duration_seconds": random.choice([5, 60, 60, 120]), "flow_group_ids": groups}
         world.control(now, "flow_sla_config", f"{name}-sla", tenant_id=tenant, **config)
-        world.automation(
-            now, name, "FlowSLAFailedEvent", flow_sla_config_id=f"{name}-sla", action_ids=actions, **shown
-        )
+        world.automation(now, name, "FlowSLAFailedEvent", flow_sla_config_id=f"{name}-sla", action_ids=actions, **shown)
 
 
 class _Fleet:

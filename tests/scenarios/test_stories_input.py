@@ -8,9 +8,8 @@ from typing import NamedTuple
 import pytest
 
 from consumer.app import ConsumerApp, Options
-from schemas.codec import Codec
+from schemas.codec import Codec, RegistryUnavailable, Rejected
 from schemas.records import AgentHeartbeat, FlowRunState
-from schemas.registry import RegistryUnavailable
 from streams.partition import Output
 from streams.testing import Driver
 from tests.scenarios.world import CODEC, Play, World, seconds
@@ -20,9 +19,7 @@ from topology.partitioner import murmur2_partition
 HOUR, DAY = 3_600, 86_400
 T0 = 1_000_000
 
-GOOD = FlowRunState(
-    "tenant-one", "one", "flow", "etl", "group", "r", "run r", 1, "Running", None, T0, None, None
-)
+GOOD = FlowRunState("tenant-one", "one", "flow", "etl", "group", "r", "run r", 1, "Running", None, T0, None, None)
 BEAT = AgentHeartbeat("tenant-one", "one", "c", "a", "agent a", T0, "ACTIVE")
 VALUE = CODEC.encode_state(GOOD)
 
@@ -130,7 +127,9 @@ def test_a_record_in_a_partition_that_javas_partitioner_would_not_choose_is_dead
 )
 def test_a_broken_heartbeat_revives_nobody(reason: str, beat: AgentHeartbeat, key: bytes) -> None:
     play = Play(World(partitions=1).agents()).until(290)
-    play.driver.append((AGENT_HEARTBEAT, 0), key, CODEC.encode_heartbeat(beat._replace(tenant_id="t", timestamp=290_000)))
+    play.driver.append(
+        (AGENT_HEARTBEAT, 0), key, CODEC.encode_heartbeat(beat._replace(tenant_id="t", timestamp=290_000))
+    )
     play.until(400).work(play.driver.start())
     assert seconds(play.events) == [300]
     assert [headers(letter)["reason"] for letter in letters(play.driver)] == [reason]
@@ -246,7 +245,7 @@ class _Registry(Codec):
 
     down = True
 
-    def decode_state(self, value: bytes | None):  # type: ignore[no-untyped-def]
+    def decode_state(self, value: bytes | None) -> FlowRunState | Rejected:
         if self.down:
             raise RegistryUnavailable("no answer")
         return super().decode_state(value)

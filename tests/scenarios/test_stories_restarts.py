@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streams.position import StateError
+from streams.errors import StateError
 from streams.testing import Process
 from tests.scenarios.world import Play, World, seconds, told
 from topology.names import AGENT_HEARTBEAT, FLOW_RUN_STATE

@@ -101,7 +101,9 @@ def test_an_sla_event_says_the_same_of_a_run_whether_proof_or_silence_fires_it()
 
 
 def test_a_record_older_than_late_ms_is_as_if_never_sent_and_is_dead_lettered() -> None:
-    world = World(partitions=1).on_failed().state(3 * DAY, "Failed", 1, at=DAY - 0.001).state(3 * DAY, "Failed", 2, at=DAY)
+    world = (
+        World(partitions=1).on_failed().state(3 * DAY, "Failed", 1, at=DAY - 0.001).state(3 * DAY, "Failed", 2, at=DAY)
+    )
     assert [event["id"] for event in told(world, 4 * DAY)] == [event_id("t/FAIL/r/2")]
     play = Play(world)
     play.until(4 * DAY).work(play.driver.start())
@@ -155,7 +157,11 @@ def test_a_run_that_never_starts_fires_after_its_schedule_time_and_the_duration(
     (event,) = told(world)
     assert event["timestamp"] == 560_000
     assert event["id"] == event_id("t/NS/r/SCHEDULED_NOT_STARTED/500000")
-    assert (event["kind"], event["duration_seconds"], event["flow_sla_config_id"]) == ("SCHEDULED_NOT_STARTED", 60, "NS-sla")
+    assert (event["kind"], event["duration_seconds"], event["flow_sla_config_id"]) == (
+        "SCHEDULED_NOT_STARTED",
+        60,
+        "NS-sla",
+    )
     assert event["state"] == "Scheduled"
 
 
@@ -234,7 +240,12 @@ def test_a_longer_and_a_shorter_sla_on_one_run_fire_each_at_its_own_time() -> No
 
 
 def test_an_sla_on_flow_groups_watches_only_their_runs() -> None:
-    world = World().sla("NF", groups=["g", "g"]).state(100, "Running", 1, run="in").state(100, "Running", 1, run="out", group="h")
+    world = (
+        World()
+        .sla("NF", groups=["g", "g"])
+        .state(100, "Running", 1, run="in")
+        .state(100, "Running", 1, run="out", group="h")
+    )
     assert [event["flow_run_id"] for event in told(world)] == ["in"]
 
 
@@ -273,6 +284,14 @@ def test_an_unfinished_run_is_dropped_and_counted_30_days_after_its_last_record_
 def test_a_duplicate_of_a_finished_run_is_known_as_one_as_long_as_it_can_come() -> None:
     world = World().on_failed().state(100, "Failed", 1).state(100 + 3 * DAY, "Failed", 1, at=100 + 2 * DAY)
     assert len(told(world, 4 * DAY)) == 1
+
+
+def test_a_version_told_of_anew_after_the_run_was_forgotten_is_a_first_one() -> None:
+    """A true duplicate can't come so late; what comes has a time of its own, and is news."""
+    world = World().on_failed().state(100, "Failed", 1).state(100 + 3 * DAY + 0.001, "Failed", 1)
+    first, second = told(world, 4 * DAY)
+    assert first["id"] == second["id"]
+    assert (first["timestamp"], second["timestamp"]) == (100_000, (100 + 3 * DAY) * 1000 + 1)
 
 
 def test_finished_runs_are_forgotten_without_being_counted_as_dropped() -> None:

@@ -12,7 +12,8 @@ from consumer.app import ConsumerApp, Options
 from consumer.timing import Timing
 from schemas.codec import Codec
 from schemas.records import AgentHeartbeat, AutomationEvent, FlowRunState
-from streams.testing import Driver, Place, Process
+from streams.ends import Place
+from streams.testing import Driver, Process
 from tests.oracle.oracle import Appended, Control, History, Rules, expected_events
 from topology.names import AGENT_HEARTBEAT, AUTOMATION_EVENTS, FLOW_RUN_STATE
 from topology.partitioner import murmur2_partition
@@ -78,9 +79,7 @@ class World:
         """FAIL: state change on Failed."""
         return self.automation(log, automation_id, "FlowRunStateChangedEvent", **{"states": ["Failed"], **fields})
 
-    def sla_config(
-        self, kind: str, log: float = 0, seconds: int = 60, name: str | None = None, **fields: Any
-    ) -> World:
+    def sla_config(self, kind: str, log: float = 0, seconds: int = 60, name: str | None = None, **fields: Any) -> World:
         """The config of NS or NF."""
         long = {"NS": "SCHEDULED_NOT_STARTED", "NF": "STARTED_NOT_FINISHED"}[kind]
         return self.control(
@@ -148,9 +147,7 @@ def appends(history: History) -> list[Append]:
 def driver_for(history: History, rules: Rules) -> Driver:
     """A driver for the history's partitions, nothing appended yet."""
     timing = Timing(rules.grace_ms, rules.clock_tolerance_ms, rules.late_ms)
-    options = Options(
-        timing=timing, finished_states=tuple(rules.finished_states), ui_base_url=rules.ui_base_url
-    )
+    options = Options(timing=timing, finished_states=tuple(rules.finished_states), ui_base_url=rules.ui_base_url)
     inputs = {FLOW_RUN_STATE: len(history.states), AGENT_HEARTBEAT: len(history.heartbeats)}
     first_start = "beginning" if history.first_start_ms is None else "now"
     return Driver(lambda: ConsumerApp(options), inputs, first_start)

@@ -34,9 +34,7 @@ def test_a_webhook_posts_all_of_the_event_by_default() -> None:
 
 
 def test_a_webhooks_payload_and_headers_are_templates_in_keys_and_values() -> None:
-    made = posted(
-        {"payload": {"{state}": ["{flow_run_name}", 1, None]}, "headers": {"X-Run": "{flow_run_id}"}}
-    )
+    made = posted({"payload": {"{state}": ["{flow_run_name}", 1, None]}, "headers": {"X-Run": "{flow_run_id}"}})
     assert json.loads(made.body) == {"Failed": ["r", 1, None]}
     assert dict(made.headers) == {"Content-Type": "application/json", "X-Run": "r1"}
 

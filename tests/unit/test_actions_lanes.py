@@ -30,11 +30,7 @@ def test_bounds_and_order_hold_and_nothing_is_stuck(steps: list[tuple[str, int, 
     def take() -> None:
         taken = lanes.take()
         busy = Counter(lane.destination for lane in out)
-        free = [
-            lane
-            for lane, waiting in queued.items()
-            if waiting and lane not in out and busy[lane.destination] < 2
-        ]
+        free = [lane for lane, waiting in queued.items() if waiting and lane not in out and busy[lane.destination] < 2]
         if taken is None:
             assert len(out) == 4 or not free
             return

@@ -32,9 +32,7 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_of_every_command_teaches_with_an_example(
-    command: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_help_of_every_command_teaches_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*command.split(), "--help"]) == 0
     assert "Example:" in capsys.readouterr().out
 
@@ -121,9 +119,7 @@ EVENT = AutomationEvent(
 
 def test_an_event_is_a_line_of_time_kind_automation_subject_and_message() -> None:
     line = " ".join(text for text, _ in event_parts(EVENT))
-    assert line.startswith(
-        "2023-11-14T22:13:20.123Z started-not-finished etl late etl/amber-fox (r) Run x failed"
-    )
+    assert line.startswith("2023-11-14T22:13:20.123Z started-not-finished etl late etl/amber-fox (r) Run x failed")
 
 
 def test_nothing_in_an_event_can_break_the_line_or_colour_it() -> None:

@@ -148,13 +148,9 @@ def test_a_reference_to_nothing_is_refused() -> None:
 
 
 def test_an_action_that_does_not_suit_the_automations_that_use_it_is_refused() -> None:
-    cancel = YAML.replace(
-        'type: WebhookAction, config: {url: "https://example.com/hook"}', "type: CancelFlowRunAction"
-    )
+    cancel = YAML.replace('type: WebhookAction, config: {url: "https://example.com/hook"}', "type: CancelFlowRunAction")
     actions = [record for record in _drafts_without_pairing(cancel) if isinstance(record, Action)]
-    assert "automation 'agents': action call: CancelFlowRunAction" in refused(
-        plan(applied(), actions, now=NOW)
-    )
+    assert "automation 'agents': action call: CancelFlowRunAction" in refused(plan(applied(), actions, now=NOW))
 
 
 def _drafts_without_pairing(text: str) -> list[ControlRecord]:
@@ -214,9 +210,7 @@ def refused_find(found: str | Refusal) -> str:
 
 @settings(deadline=None)
 @given(st.sets(st.sampled_from(range(7))), st.booleans())
-def test_whatever_was_there_a_plan_leads_to_the_file_and_the_next_to_nothing(
-    present: set[int], prune: bool
-) -> None:
+def test_whatever_was_there_a_plan_leads_to_the_file_and_the_next_to_nothing(present: set[int], prune: bool) -> None:
     held = {r.key: r for at, r in enumerate(applied().values()) if at in present}
     after = table(done(plan(held, records(), now=LATER, prune=prune)), held)
     assert {r.key for r in records()} == after.keys()

@@ -76,9 +76,7 @@ def test_a_webhook_with_the_default_payload_is_understood(
     assert shown[0][1] == "etl/amber-fox: Failed, boom"
 
 
-def test_a_slack_message_is_known_by_how_it_ends(
-    receiver: Receiver, shown: list[tuple[Notification, str]]
-) -> None:
+def test_a_slack_message_is_known_by_how_it_ends(receiver: Receiver, shown: list[tuple[Notification, str]]) -> None:
     text = render_text(f"{SLACK_RUN_TEXT} {SLACK_RUN_MARK}", event(FLOW_SLA_FAILED, SCHEDULED_NOT_STARTED))
     assert post(receiver, "/slack", {"text": text}) == 200
     assert receiver.received() == [Notification(SLACK, LATE, "r-1", "e-1")]

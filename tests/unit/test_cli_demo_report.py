@@ -51,9 +51,7 @@ kinds = st.sampled_from(KINDS)
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(kinds, subjects)), st.data())
-def test_leaving_out_or_doubling_any_notification_is_noticed(
-    wrong: list[tuple[str, str]], data: st.DataObject
-) -> None:
+def test_leaving_out_or_doubling_any_notification_is_noticed(wrong: list[tuple[str, str]], data: st.DataObject) -> None:
     truth = [injected(kind, subject) for kind, subject in wrong]
     arrived = [
         Notification(place, kind, subject, f"event-{number}")

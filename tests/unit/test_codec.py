@@ -244,9 +244,7 @@ class TestWithARegistry:
         assert rejected == Rejected("unknown_schema", "no schema 1")
 
     def test_a_writers_newer_compatible_schema_is_read_by_avros_rules(self) -> None:
-        newer = with_field(
-            load_schema("FlowRunState"), {"name": "labels", "type": {"type": "map", "values": "int"}}
-        )
+        newer = with_field(load_schema("FlowRunState"), {"name": "labels", "type": {"type": "map", "values": "int"}})
         newer["fields"].reverse()
         value = encoded({**STATE._asdict(), "labels": {"a": 1}}, newer, 78)
         assert Codec(Registry({78: newer}, {})).decode_state(value) == STATE

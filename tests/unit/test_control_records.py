@@ -97,9 +97,7 @@ def action(action_type: str, config: Any, **more: Any) -> Any:
         ("agent_config", CONFIG, AgentConfig),
     ],
 )
-def test_each_kind_is_read_and_comes_back_from_its_json(
-    kind: str, fields: dict[str, Any], model: Any
-) -> None:
+def test_each_kind_is_read_and_comes_back_from_its_json(kind: str, fields: dict[str, Any], model: Any) -> None:
     record = parse(kind, fields)
     assert isinstance(record, model)
     assert record.key == f"{kind}:{fields['id']}"
@@ -220,9 +218,7 @@ BROKEN_ACTIONS = [
 
 
 @pytest.mark.parametrize(("change", "problem"), BROKEN_ACTIONS)
-def test_a_broken_action_is_refused_in_words_that_name_the_field(
-    change: dict[str, Any], problem: str
-) -> None:
+def test_a_broken_action_is_refused_in_words_that_name_the_field(change: dict[str, Any], problem: str) -> None:
     invalid = parse_control("action:a1", json.dumps({**ACTION, **change}).encode())
     assert isinstance(invalid, InvalidControl)
     assert problem in invalid.message
@@ -300,11 +296,7 @@ def test_a_problem_never_shows_a_value_that_may_be_a_secret() -> None:
 
 
 json_values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=5),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
@@ -316,9 +308,7 @@ def test_no_value_in_any_field_makes_reading_or_writing_raise(
 ) -> None:
     kind, fields = base
     name = data.draw(st.sampled_from(sorted(fields)))
-    read = parse_control(
-        f"{kind}:{fields['id']}", json.dumps({**fields, name: data.draw(json_values)}).encode()
-    )
+    read = parse_control(f"{kind}:{fields['id']}", json.dumps({**fields, name: data.draw(json_values)}).encode())
     if not isinstance(read, InvalidControl | Tombstone):
         assert parse_control(read.key, to_json(read)) == read
 

@@ -49,9 +49,7 @@ def test_an_address_that_is_not_public_is_refused(address: str) -> None:
     assert NOTHING_ALLOWED.refuses_address(address, 443)
 
 
-@pytest.mark.parametrize(
-    "address", ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8"]
-)
+@pytest.mark.parametrize("address", ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8"])
 def test_a_public_address_is_reached_on_usual_ports_only(address: str) -> None:
     assert not NOTHING_ALLOWED.refuses_address(address, 443)
     assert not NOTHING_ALLOWED.refuses_address(address, 80)
@@ -138,9 +136,7 @@ class Rebinding(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        return [
-            ResolveResult(hostname=host, host="127.0.0.1", port=port, family=socket.AF_INET, proto=0, flags=0)
-        ]
+        return [ResolveResult(hostname=host, host="127.0.0.1", port=port, family=socket.AF_INET, proto=0, flags=0)]
 
     async def close(self) -> None:
         pass
@@ -175,9 +171,7 @@ async def test_a_redirect_is_an_answer_and_not_followed(target: Target) -> None:
     assert target.reached == 0
 
 
-async def test_a_proxy_of_the_environment_is_not_used(
-    target: Target, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_proxy_of_the_environment_is_not_used(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{target.port}")
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{target.port}")
     async with Sender(egress_policy(("127.0.0.0/8",))) as sender:

@@ -11,9 +11,7 @@ from schemas.action_configs import CONFIGS
 from schemas.json_schema import control_schema, files, main, manifest_schema
 
 FOLDER = Path(__file__).parents[2] / "docs" / "schema"
-each_schema = pytest.mark.parametrize(
-    "schema", [control_schema(), manifest_schema()], ids=["control", "manifest"]
-)
+each_schema = pytest.mark.parametrize("schema", [control_schema(), manifest_schema()], ids=["control", "manifest"])
 
 
 def references(schema: Any) -> Iterator[str]:
@@ -49,9 +47,7 @@ def test_each_type_of_action_has_its_config(schema: dict[str, Any]) -> None:
 def test_control_records_may_have_fields_of_a_later_version_and_yaml_may_not() -> None:
     assert control_schema()["$defs"]["SlackConfig"].get("additionalProperties", True) is True
     yaml_form = manifest_schema()["$defs"]
-    assert all(
-        part["additionalProperties"] is False for part in yaml_form.values() if part.get("type") == "object"
-    )
+    assert all(part["additionalProperties"] is False for part in yaml_form.values() if part.get("type") == "object")
 
 
 def test_the_command_writes_both_files(tmp_path: Path) -> None:

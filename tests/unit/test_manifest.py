@@ -72,9 +72,7 @@ def test_names_become_ids_that_are_the_same_each_time() -> None:
 
 def test_a_record_never_comes_before_what_it_refers_to() -> None:
     kinds = [type(one) for one in manifest(TEXT).records()]
-    assert kinds.index(Automation) > max(
-        kinds.index(Action), kinds.index(AgentConfig), kinds.index(FlowSLAConfig)
-    )
+    assert kinds.index(Automation) > max(kinds.index(Action), kinds.index(AgentConfig), kinds.index(FlowSLAConfig))
 
 
 def test_files_and_documents_are_one_manifest() -> None:
@@ -219,9 +217,7 @@ class TestReferences:
     def test_two_of_one_name_need_ids_and_are_used_by_id(self) -> None:
         twice = TEXT.replace("actions:\n", "actions:\n  - {id: x1, name: page, type: CancelFlowRunAction}\n")
         assert "2 of kind action are called page: write {id: …} instead" in problems(twice)[0].message
-        by_id = twice.replace("then: [page]", "then: [{id: x1}]").replace(
-            "AgentSLAFailedEvent, agent", "X, agent"
-        )
+        by_id = twice.replace("then: [page]", "then: [{id: x1}]").replace("AgentSLAFailedEvent, agent", "X, agent")
         good = by_id[: by_id.index("  - name: agents")]
         automation = next(one for one in manifest(good).records() if isinstance(one, Automation))
         assert automation.action_ids == ["x1"]
@@ -265,9 +261,7 @@ def records_of_a_tenant(draw: st.DrawFn, tenant: str) -> list[ControlRecord]:
         found.setdefault(record.key, record)
 
     for name in draw(st.lists(names, max_size=3)):
-        own_id = draw(
-            st.just(named_record_id(tenant, "action", name)) | ids.map(lambda one: f"{tenant}-{one}")
-        )
+        own_id = draw(st.just(named_record_id(tenant, "action", name)) | ids.map(lambda one: f"{tenant}-{one}"))
         config = {"webhook_url_secret": "S", "message": "{automation_name}"}
         keep(Action(id=own_id, name=name, action_type="SlackNotificationAction", config=config, **common))
     for config_name in draw(st.lists(st.none() | names, max_size=2)):
@@ -279,9 +273,7 @@ def records_of_a_tenant(draw: st.DrawFn, tenant: str) -> list[ControlRecord]:
                            flow_group_ids=groups))  # fmt: skip
     for name in draw(st.lists(names, max_size=3)):
         actions = [one.id for one in found.values() if isinstance(one, Action)]
-        own_id = draw(
-            st.just(named_record_id(tenant, "automation", name)) | ids.map(lambda one: f"{tenant}-{one}")
-        )
+        own_id = draw(st.just(named_record_id(tenant, "automation", name)) | ids.map(lambda one: f"{tenant}-{one}"))
         conditions: list[dict[str, Any]] = [
             {
                 "event_type": "FlowRunStateChangedEvent",
@@ -297,9 +289,7 @@ def records_of_a_tenant(draw: st.DrawFn, tenant: str) -> list[ControlRecord]:
 
 
 @given(records_of_a_tenant("t1"), records_of_a_tenant("t2"))
-def test_what_is_exported_loads_as_the_same_records(
-    mine: list[ControlRecord], theirs: list[ControlRecord]
-) -> None:
+def test_what_is_exported_loads_as_the_same_records(mine: list[ControlRecord], theirs: list[ControlRecord]) -> None:
     everything = [*mine, *theirs]
     assert same(manifest(dump(everything)).records(), everything)
 

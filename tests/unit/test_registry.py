@@ -122,9 +122,7 @@ def test_a_schema_that_is_no_avro_record_is_as_if_there_were_none(
         source.by_id(7)
 
 
-def test_a_record_is_written_with_the_id_that_its_subject_has(
-    registry: FakeRegistry, source: RegistrySource
-) -> None:
+def test_a_record_is_written_with_the_id_that_its_subject_has(registry: FakeRegistry, source: RegistrySource) -> None:
     registry.answers["POST", f"/subjects/{SUBJECT}"] = (
         200,
         {"subject": SUBJECT, "version": 1, "id": 9, "schema": "{}"},
@@ -134,9 +132,7 @@ def test_a_record_is_written_with_the_id_that_its_subject_has(
     assert registry.asked == [("POST", f"/subjects/{SUBJECT}")]
 
 
-def test_a_schema_that_its_subject_lacks_is_registered(
-    registry: FakeRegistry, source: RegistrySource
-) -> None:
+def test_a_schema_that_its_subject_lacks_is_registered(registry: FakeRegistry, source: RegistrySource) -> None:
     registry.answers["POST", f"/subjects/{SUBJECT}"] = (404, {"error_code": 40401, "message": "no subject"})
     registry.answers["POST", f"/subjects/{SUBJECT}/versions"] = (200, {"id": 10})
     assert source.id_of(SUBJECT, SCHEMA) == 10

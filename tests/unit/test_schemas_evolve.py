@@ -49,9 +49,7 @@ def test_fields_of_a_published_version_stay_in_place_and_new_ones_follow_with_de
 @each_version
 @given(st.data())
 @settings(max_examples=20)
-def test_the_current_schema_and_each_published_one_read_each_others_records(
-    path: Path, data: st.DataObject
-) -> None:
+def test_the_current_schema_and_each_published_one_read_each_others_records(path: Path, data: st.DataObject) -> None:
     old, new = frozen(path), load_schema(path.stem)
     record = data.draw(records(KINDS[path.stem]))._asdict()
     shared = {field["name"] for field in old["fields"]}

@@ -118,9 +118,7 @@ def test_kafka_settings_that_would_break_a_promise_are_refused_with_the_reason(n
 
 def test_other_kafka_settings_reach_every_client() -> None:
     """Dots are written as underscores; librdkafka's own underscores stay."""
-    settings = Settings.from_env(
-        {**KAFKA, "KAFKA_CONFIG_SECURITY_PROTOCOL": "SSL", "KAFKA_CONFIG_SSL_CA": "pem"}
-    )
+    settings = Settings.from_env({**KAFKA, "KAFKA_CONFIG_SECURITY_PROTOCOL": "SSL", "KAFKA_CONFIG_SSL_CA": "pem"})
     config = client_config(settings)
     assert config["bootstrap.servers"] == "kafka:9092"
     assert config["security.protocol"] == "SSL"

@@ -109,9 +109,7 @@ def test_all_agents_of_a_lost_config_are_silent_until_it_is_noticed() -> None:
 def test_an_agent_that_leaves_says_so_and_the_others_of_its_config_stay() -> None:
     emissions, truth = fleet_of(5)
     leaving = {
-        e.record.agent_id
-        for e in emissions
-        if isinstance(e.record, AgentHeartbeat) and e.record.status == STOPPED
+        e.record.agent_id for e in emissions if isinstance(e.record, AgentHeartbeat) and e.record.status == STOPPED
     }
     assert len(leaving) == 1
     assert "config-b" not in {one.subject for one in truth}

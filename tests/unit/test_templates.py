@@ -102,14 +102,8 @@ def test_doubled_braces_bring_back_any_text(text: str) -> None:
 
 
 values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.text(max_size=20)
-    | st.sampled_from(["{state}", "{state_message}"]),
-    lambda children: (
-        st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=9), children, max_size=3)
-    ),
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.sampled_from(["{state}", "{state_message}"]),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=9), children, max_size=3),
     max_leaves=10,
 )
 

@@ -129,8 +129,7 @@ def test_an_input_that_was_widened_is_told_against_its_changelog() -> None:
     told = lines(found)
     assert any(
         line.startswith(
-            "p-automations-consumer-flow-run-state-changelog has 6 partitions, "
-            "but its input p-flow-run-state has 12"
+            "p-automations-consumer-flow-run-state-changelog has 6 partitions, but its input p-flow-run-state has 12"
         )
         for line in told
     )

@@ -1,0 +1,77 @@
+"""Where a partition goes on: only where state, committed offset and log fit together, or a gap is accepted."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.errors import StateError
+from streams.position import Position, Resume, decode, resume_at
+
+
+def at(offset: int) -> Position:
+    return Position(offset, 1_000, 1_000, 0, 0, 6, "owner")
+
+
+def test_the_first_start_begins_at_the_logs_first_record() -> None:
+    assert resume_at("runs [0]", None, None, 17, 30, False) == Resume(17, gap=False)
+
+
+@pytest.mark.parametrize("offset", [10, 20, 30])
+def test_what_fits_together_goes_on_where_it_stood(offset: int) -> None:
+    assert resume_at("runs [0]", offset, at(offset), 10, 30, False) == Resume(offset, gap=False)
+
+
+@pytest.mark.parametrize(
+    ("committed", "position", "named", "resumed"),
+    [
+        (None, at(20), "no committed offset", 20),
+        (20, None, "changelog is empty", 20),
+        (5, at(5), "offsets 5 to 9 are gone", 10),
+        (40, at(40), "beyond the log's end 30", 10),
+        (None, at(5), "no committed offset", 10),
+        (40, None, "changelog is empty", 10),
+    ],
+)
+def test_what_does_not_fit_ends_the_process_unless_the_gap_is_accepted(
+    committed: int | None, position: Position | None, named: str, resumed: int
+) -> None:
+    with pytest.raises(StateError, match=named) as error:
+        resume_at("runs [0]", committed, position, 10, 30, False)
+    assert str(error.value).startswith("runs [0]: ")
+    assert "--accept-gap" in str(error.value)
+    assert resume_at("runs [0]", committed, position, 10, 30, True) == Resume(resumed, gap=True)
+
+
+@pytest.mark.parametrize("accept_gap", [False, True])
+def test_state_and_offset_that_were_not_written_together_are_never_joined(accept_gap: bool) -> None:
+    """Going on from either would read records twice or not at all."""
+    with pytest.raises(StateError, match="not written together"):
+        resume_at("runs [0]", 12, at(20), 10, 30, accept_gap)
+
+
+@given(
+    committed=st.none() | st.integers(0, 50), offset=st.none() | st.integers(0, 50), low=st.integers(0, 25),
+    length=st.integers(0, 25),
+)  # fmt: skip
+def test_work_only_ever_goes_on_within_the_log(
+    committed: int | None, offset: int | None, low: int, length: int
+) -> None:
+    position = None if offset is None else at(offset)
+    try:
+        resume = resume_at("runs [0]", committed, position, low, low + length, True)
+    except StateError:
+        assert committed != offset
+    else:
+        assert low <= resume.offset <= low + length
+
+
+def test_a_position_reads_back_as_it_was_written() -> None:
+    assert decode(at(7).encode()) == at(7)
+    assert decode(at(7)._replace(started_ms=None).encode()).started_ms is None
+
+
+def test_a_position_of_a_newer_program_asks_for_that() -> None:
+    with pytest.raises(StateError, match="newer version"):
+        decode(at(7).encode().replace(b'"format":1', b'"format":2'))
