@@ -42,7 +42,7 @@ LOG_MS_PER_RECORD = 50
 
 STAGES: list[tuple[str, Any, str]] = [
     ("decode", Codec, "decode_state"),
-    ("intake checks", runs, "misplaced"),
+    ("intake checks", runs, "wrong_partition"),
     ("intake checks", runs, "too_late"),
     ("state: decode", run_state, "decode"),
     ("state: encode", RunState, "encode"),

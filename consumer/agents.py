@@ -28,7 +28,7 @@ from consumer.automations import AgentSLA, InForce
 from consumer.catalog import Catalog
 from consumer.counts import Counts
 from consumer.deadlines import Deadlines
-from consumer.intake import Place, dead_letter, misplaced, too_late
+from consumer.intake import Place, dead_letter, too_late, wrong_key, wrong_partition
 from consumer.runs import Rules
 from consumer.timing import DAY_MS
 from schemas.codec import Rejected
@@ -124,8 +124,12 @@ class Agents:
         if isinstance(beat, Rejected):
             self._reject(record, beat)
             return
-        late_ms = self._rules.timing.late_ms
-        rejected = misplaced(record.key, beat.agent_config_id, self._place) or too_late(beat, log_ms, late_ms)
+        subject = beat.agent_config_id.encode()
+        rejected = (
+            wrong_key(record.key, subject)
+            or wrong_partition(subject, self._place)
+            or too_late(beat, log_ms, self._rules.timing.late_ms)
+        )
         if rejected is not None:
             self._reject(record, rejected)
         else:
@@ -167,48 +171,30 @@ class Agents:
         if seen is not None:
             self.out.append(seen)
         agent = AgentState(log_ms, beat.status == STOPPED, (*read, (beat.timestamp, log_ms))[-MAX_READ:])
-        watched = list(self._watched(name))
-        falls_before = [self._fall_ms(config, interval, sla) for interval, sla in watched]
-        lists = {fall_ms: config.agents.copy() for fall_ms in falls_before if fall_ms < log_ms}
+        falls = [
+            (interval, sla, fall)
+            for interval, sla in self._watched(name)
+            if (fall := self._fallen(config, interval, sla, log_ms)) is not None
+        ]
         self._keep(name, beat.agent_id, agent)
-        for (interval, sla), fall_ms in zip(watched, falls_before, strict=True):
-            if fall_ms < log_ms:
-                self._restore_or_keep(name, interval, sla, fall_ms, log_ms, lists[fall_ms])
+        for interval, sla, fall in falls:
+            restored = config.falls_at(sla) > log_ms
+            self._set_fall(name, interval, None if restored else fall)
         self._schedule(name)
 
     def _keep(self, name: tuple[str, str], agent_id: str, agent: AgentState) -> None:
         self._configs[name].put(agent_id, agent)
         self._store.put(agent_key(*name, agent_id), agent.encode())
 
-    def _restore_or_keep(
-        self,
-        name: tuple[str, str],
-        interval: InForce,
-        sla: AgentSLA,
-        fall_ms: int,
-        log_ms: int,
-        agents: dict[str, AgentState],
-    ) -> None:
-        """After a heartbeat within a fall: the fall is over, or it is kept as it was before the heartbeat."""
-        config = self._configs[name]
-        known = self._fall(config, interval, sla)
-        if config.falls_at(sla) > log_ms:
-            self._set_fall(name, interval, None)
-        elif known is None:
-            self._set_fall(name, interval, _fall(interval, sla, fall_ms, agents, fired=False))
-
     def _fire_due(self, name: tuple[str, str], progress_ms: int, now_ms: int) -> None:
         """Fires each automation's fall that progress has passed by more than grace."""
         config = self._configs.setdefault(name, _Config())
         grace_ms = self._rules.timing.grace_ms
         for interval, sla in list(self._watched(name)):
-            known = self._fall(config, interval, sla)
-            if known is not None and known.fired:
+            fall = self._fallen(config, interval, sla, progress_ms - grace_ms)
+            if fall is None or fall.fired or not interval.at(fall.fall_ms):
                 continue
-            fall_ms = self._fall_ms(config, interval, sla)
-            if fall_ms + grace_ms >= progress_ms or not interval.at(fall_ms):
-                continue
-            fall = known or _fall(interval, sla, fall_ms, config.agents, fired=False)
+            fall_ms = fall.fall_ms
             self._set_fall(name, interval, fall._replace(fired=True))
             event = self._rules.events.agents_failed(interval, sla, fall_ms, (fall.healthy, fall.unhealthy), now_ms)
             self.counts.emitted[AGENT_SLA_FAILED] += 1
@@ -227,6 +213,14 @@ class Agents:
             assert isinstance(sla, AgentSLA)
             if interval.to_ms + grace_ms >= self._ticked_ms and interval.to_ms > self._started_ms:
                 yield interval, sla
+
+    def _fallen(self, config: _Config, interval: InForce, sla: AgentSLA, before_ms: int) -> Fall | None:
+        """The automation's fall before an instant, if it lasts: the one kept, or as the agents now show it."""
+        known = self._fall(config, interval, sla)
+        if known is not None:
+            return known if known.fall_ms < before_ms else None
+        fall_ms = self._fall_ms(config, interval, sla)
+        return _fall(interval, sla, fall_ms, config.agents) if fall_ms < before_ms else None
 
     def _fall_ms(self, config: _Config, interval: InForce, sla: AgentSLA) -> int:
         """Instant of the automation's last fall if it lasts, else of its next one."""
@@ -258,16 +252,19 @@ class Agents:
         return None
 
     def _set_fall(self, name: tuple[str, str], interval: InForce, fall: Fall | None) -> None:
+        """Keeps an automation's fall, or forgets it."""
         config = self._configs[name]
         sla = interval.condition
         assert isinstance(sla, AgentSLA)
         known = self._fall(config, interval, sla)
+        if fall is known:
+            return
         from_ms = interval.from_ms if known is None else known.from_ms
         key = fall_key(*name, interval.automation_id, from_ms)
         if fall is not None:
             config.falls[interval.automation_id, from_ms] = fall
             self._store.put(key, fall.encode())
-        elif known is not None:
+        else:
             del config.falls[interval.automation_id, from_ms]
             self._store.delete(key)
 
@@ -324,7 +321,7 @@ class Agents:
                 del self._configs[name]
 
 
-def _fall(interval: InForce, sla: AgentSLA, fall_ms: int, agents: dict[str, AgentState], *, fired: bool) -> Fall:
+def _fall(interval: InForce, sla: AgentSLA, fall_ms: int, agents: dict[str, AgentState]) -> Fall:
     """The fall at ``fall_ms``, with who was healthy then and who was not."""
     healthy, unhealthy = [], []
     for agent_id, agent in sorted(agents.items()):
@@ -332,4 +329,4 @@ def _fall(interval: InForce, sla: AgentSLA, fall_ms: int, agents: dict[str, Agen
             healthy.append(agent_id)
         elif not agent.stopped and agent.last_log_ms + DAY_MS > fall_ms:
             unhealthy.append(agent_id)
-    return Fall(interval.from_ms, sla.min_healthy, sla.unhealthy_after_ms, fall_ms, fired, healthy, unhealthy)
+    return Fall(interval.from_ms, sla.min_healthy, sla.unhealthy_after_ms, fall_ms, False, healthy, unhealthy)

@@ -28,19 +28,23 @@ class Place(NamedTuple):
     partition_of: Callable[[bytes], int]
 
 
-def misplaced(key: bytes | None, subject: str, place: Place) -> Rejected | None:
-    """Why a record's key or partition is wrong; ``subject`` is what its key has to be."""
-    expected = subject.encode()
-    if key != expected:
-        shown = "no key" if key is None else "another key"
-        return Rejected("wrong_key", f"the record has {shown} than the id in its value, {subject!r}")
-    partition = place.partition_of(expected)
-    if partition != place.partition:
-        return Rejected(
-            "wrong_partition",
-            f"the key belongs in partition {partition}, not {place.partition}: set the producer's partitioner",
-        )
-    return None
+def wrong_key(key: bytes | None, subject: bytes) -> Rejected | None:
+    """Why a record's key is not ``subject``, the id that it has to be."""
+    if key == subject:
+        return None
+    shown = "no key" if key is None else "another key"
+    return Rejected("wrong_key", f"the record has {shown} than the id in its value, {subject.decode()!r}")
+
+
+def wrong_partition(subject: bytes, place: Place) -> Rejected | None:
+    """Why a record of this key does not belong where it was read."""
+    partition = place.partition_of(subject)
+    if partition == place.partition:
+        return None
+    return Rejected(
+        "wrong_partition",
+        f"the key belongs in partition {partition}, not {place.partition}: set the producer's partitioner",
+    )
 
 
 def too_late(record: FlowRunState | AgentHeartbeat, log_ms: int, late_ms: int) -> Rejected | None:

@@ -15,7 +15,7 @@ from consumer.catalog import Catalog
 from consumer.counts import Counts
 from consumer.deadlines import Deadlines
 from consumer.events import Events
-from consumer.intake import Place, dead_letter, misplaced, too_late
+from consumer.intake import Place, dead_letter, too_late, wrong_key, wrong_partition
 from consumer.misses import Judgement, Limits, judge
 from consumer.retention import Retention
 from consumer.run_state import NO_TIME, Entry, Fired, Other, RunState, run_key, state_mark, tenant_of
@@ -68,6 +68,7 @@ class Runs:
         self._unfinished: dict[str, set[bytes]] = {}
         self._limits = Limits(rules.timing.grace_ms, 0, 0)
         self._changes_seen = 0
+        self._kept_surely_ms = min(rules.timing.keep_finished_ms, rules.timing.keep_unfinished_ms)
 
     @property
     def active_runs(self) -> int:
@@ -83,7 +84,7 @@ class Runs:
         """State is restored: derives from it what is kept beside it. Log times in ms."""
         if not self._unfinished:
             for key, value in self._store.data.items():
-                self._index(key, run_state.decode(value))
+                self._index(key, run_state.decode(value), tenant_of(key))
         self._limits = Limits(self._rules.timing.grace_ms, started_ms, gap_ms)
         self._changes_seen = len(self._rules.automations.changes)
         for keys in self._unfinished.values():
@@ -100,7 +101,7 @@ class Runs:
                 self._deadlines.set(key, None)
                 self._unfinished.get(tenant_of(key), set()).discard(key)
             else:
-                self._index(key, run_state.decode(value))
+                self._index(key, run_state.decode(value), tenant_of(key))
                 self._schedule(key)
 
     def apply(self, record: Unread, log_ms: int, now_ms: int) -> None:
@@ -109,13 +110,16 @@ class Runs:
         if isinstance(run, Rejected):
             self._reject(record, run)
             return
-        late_ms = self._rules.timing.late_ms
-        rejected = misplaced(record.key, run.flow_run_id, self._place) or too_late(run, log_ms, late_ms)
-        if rejected is not None:
-            self._reject(record, rejected)
+        assert record.value is not None
+        key, subject = run_key(run.tenant_id, run.flow_run_id), run.flow_run_id.encode()
+        rejected = wrong_key(record.key, subject) or too_late(run, log_ms, self._rules.timing.late_ms)
+        if rejected is None and self._store.get(key) is None:
+            # The partition of a run that is known was right when its first record came.
+            rejected = wrong_partition(subject, self._place)
+        if rejected is None:
+            self._take(key, run, record.value, log_ms, now_ms)
         else:
-            assert record.value is not None
-            self._take(run, record.value, log_ms, now_ms)
+            self._reject(record, rejected)
 
     def tick(self, progress_ms: int, now_ms: int, limit: int) -> bool:
         """Fires the deadlines that progress has passed, at most ``limit``; True when none is left."""
@@ -133,7 +137,7 @@ class Runs:
                 latest = _latest(run)
                 judgement = self._judge(run, latest, progress_ms)
                 if judgement.misses:
-                    self._keep(key, self._fire(run, latest, judgement, now_ms))
+                    self._keep(key, self._fire(run, latest, judgement, now_ms), latest.tenant_id)
                 self._deadlines.set(key, judgement.next_due_ms)
         return False
 
@@ -141,14 +145,13 @@ class Runs:
         self.counts.rejected[rejected.reason] += 1
         self.out.append(dead_letter(record, rejected, self._place))
 
-    def _take(self, record: FlowRunState, value: bytes, log_ms: int, now_ms: int) -> None:
+    def _take(self, key: bytes, record: FlowRunState, value: bytes, log_ms: int, now_ms: int) -> None:
         """Applies a record that may be judged."""
         counts, timing = self.counts, self._rules.timing
         counts.consumed += 1
         if log_ms - record.timestamp > timing.grace_ms:
             counts.late += 1
         meaning = self._meanings.get(record.state) or self._learn(record.state)
-        key = run_key(record.tenant_id, record.flow_run_id)
         run = self._load(key, log_ms)
         if run is not None:
             mark = run.mark_of(record.version)
@@ -164,7 +167,7 @@ class Runs:
         judgement = self._judge(run, latest, log_ms)
         if judgement.misses:
             run = self._fire(run, latest, judgement, now_ms)
-        self._keep(key, run)
+        self._keep(key, run, record.tenant_id)
         self._deadlines.set(key, judgement.next_due_ms)
 
     def _learn(self, state: str) -> _Meaning:
@@ -202,7 +205,9 @@ class Runs:
             entries = (*entries, entry) if in_order else tuple(sorted((*entries, entry)))
         if top:
             # What an SLA event shows of the run is what is kept of it, whether proof or silence fires it.
-            latest = record._replace(state_message=cut(record.state_message, MESSAGE_IN_STATE))
+            message, latest = record.state_message, record
+            if message is not None and len(message) > MESSAGE_IN_STATE:
+                latest = record._replace(state_message=cut(message, MESSAGE_IN_STATE))
             body = self._body(latest, value)
         else:
             latest, body = _latest(run), run.body
@@ -248,13 +253,13 @@ class Runs:
             return Judgement([], None)
         return judge(candidates, run.fired, progress_ms, self._expires_ms(run), self._limits)
 
-    def _keep(self, key: bytes, run: RunState) -> None:
+    def _keep(self, key: bytes, run: RunState, tenant_id: str) -> None:
         self._store.put(key, run.encode())
-        self._index(key, run)
+        self._index(key, run, tenant_id)
 
-    def _index(self, key: bytes, run: RunState) -> None:
+    def _index(self, key: bytes, run: RunState, tenant_id: str) -> None:
         """Keeps the unfinished runs by tenant, and each run's next look for retention."""
-        keys = self._unfinished.setdefault(tenant_of(key), set())
+        keys = self._unfinished.setdefault(tenant_id, set())
         if run.finished:
             keys.discard(key)
             self._retention.put(key, self._expires_ms(run))
@@ -276,7 +281,7 @@ class Runs:
         if value is None:
             return None
         run = run_state.decode(value)
-        if log_ms > self._expires_ms(run):
+        if log_ms - run.last_log_ms > self._kept_surely_ms and log_ms > self._expires_ms(run):
             self._drop(key, run)
             return None
         return run

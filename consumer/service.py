@@ -15,6 +15,7 @@ from consumer.app import ConsumerApp, Options
 from consumer.timing import Timing
 from consumer.watch import Watch
 from schemas.codec import Codec
+from schemas.control import InvalidControl
 from schemas.records import AutomationEvent
 from schemas.registry import RegistrySource
 from streams.errors import Lost, StateError
@@ -71,6 +72,7 @@ class _Service:
         self._watch = Watch(self._metrics, settings.topic_prefix)
         self._loop: Loop | None = None
         self._turned_s = monotonic()
+        self._named: dict[str, str] = {}
 
     def stop(self, signum: int, frame: FrameType | None) -> None:
         """Asks to leave; what hangs is cut off."""
@@ -118,6 +120,7 @@ class _Service:
                 if self._turned_s - gauges_s > GAUGES_EVERY_S:
                     gauges_s = self._turned_s
                     self._watch.gauges(loop.now_ms() or 0, loop.active, loop.highs, len(app.invalid_controls))
+                    self._name_invalid(app.invalid_controls)
             loop.close()
         except Lost as error:
             log.warning("starting over with new clients", problem=str(error))
@@ -126,6 +129,13 @@ class _Service:
         except StateError:
             loop.abandon()
             raise
+
+    def _name_invalid(self, records: dict[str, InvalidControl]) -> None:
+        """Logs the control records that are skipped, each once."""
+        for key, record in records.items():
+            if self._named.get(key) != record.problem:
+                self._named[key] = record.problem
+                log.warning("control record skipped", key=key, problem=record.problem)
 
     def _checked_topics(self) -> dict[str, int] | None:
         """Partition counts of the inputs, once the cluster answers. Raises what makes the consumer refuse."""
