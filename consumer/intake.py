@@ -17,6 +17,7 @@ from topology.topics import MAX_RECORD_BYTES
 
 _FITS = MAX_RECORD_BYTES - 64 * 1024
 """Bytes of a value that fit in a record of the dead-letter topic, its key and headers beside it."""
+_KEY_FITS = 32 * 1024
 
 
 class Place(NamedTuple):
@@ -64,4 +65,10 @@ def dead_letter(record: Unread, rejected: Rejected, place: Place) -> Output:
         "origin-partition": str(place.partition),
         "origin-offset": str(record.offset),
     }
-    return Output(INPUT_DLQ, record.key, record.value, [(name, text.encode()) for name, text in headers.items()])
+    key, value = record.key, record.value
+    return Output(
+        INPUT_DLQ,
+        None if key is None else key[:_KEY_FITS],
+        None if value is None else value[:_FITS],
+        [(name, text.encode()) for name, text in headers.items()],
+    )

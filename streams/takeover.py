@@ -169,7 +169,9 @@ class Takeovers:
         for owner in owners - taking.shut_out - {self._own_id}:
             log.info("ending what an earlier owner left open", partition=taking.partition.where, producer=owner)
             self._shut_out(owner)
-            taking.shut_out.add(owner)
+            # That ended what it had open in every partition: the others that wait for it need not ask again.
+            for one in self._taking.values():
+                one.shut_out.add(owner)
 
 
 def peek_positions(config: dict[str, Any], changelog: Place, start: int, end: int) -> list[bytes]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.request import urlopen
 
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -22,7 +22,7 @@ from tests.oracle.oracle import Appended, Control, History, Json
 from topology.apply import apply
 from topology.kafka_config import client_config
 from topology.settings import Settings
-from topology.topics import AGENT_HEARTBEAT, AUTOMATION_EVENTS, AUTOMATIONS, FLOW_RUN_STATE
+from topology.topics import AGENT_HEARTBEAT, AUTOMATION_EVENTS, AUTOMATIONS, FLOW_RUN_STATE, INPUT_DLQ
 
 ROOT = Path(__file__).parents[2]
 CODEC = Codec()
@@ -238,8 +238,14 @@ def put(settings: Settings, topic: str, *records: tuple[bytes | None, bytes | No
     """Put records (key, value) on a topic and wait until they are there."""
     sender = producer(settings)
     for key, value in records:
-        sender.produce(settings.topic(topic), value, key)
+        sender.produce(settings.topic(topic), value, key, on_delivery=_arrived)
     assert sender.flush(20) == 0
+
+
+def _arrived(error: Any, message: Any) -> None:
+    """A delivery report that must be good."""
+    del message
+    assert error is None, error
 
 
 def state(run: str, version: int, name: str, **fields: Any) -> FlowRunState:
@@ -302,6 +308,60 @@ def put_control(settings: Settings, entries: Iterable[ControlEntry]) -> None:
         AUTOMATIONS,
         *((key.encode(), None if value is None else json.dumps(value).encode()) for key, value in entries),
     )
+
+
+class Place(NamedTuple):
+    """Where a record lies."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class DeadLetter(NamedTuple):
+    """A record of input-dlq, as it lies there."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: dict[str, str]
+
+    @property
+    def origin(self) -> Place:
+        headers = self.headers
+        return Place(headers["origin-topic"], int(headers["origin-partition"]), int(headers["origin-offset"]))
+
+
+def put_at(settings: Settings, topic: str, partition: int, *records: tuple[bytes | None, bytes | None]) -> list[Place]:
+    """Puts records in a partition of one's choice, and says where they lie."""
+    sender, found = producer(settings, **{"message.max.bytes": 4 * 1024 * 1024}), []
+
+    def landed(error: Any, message: Any) -> None:
+        assert error is None, error
+        found.append(Place(message.topic(), message.partition(), message.offset()))
+
+    for key, value in records:
+        sender.produce(settings.topic(topic), value, key, partition, on_delivery=landed)
+    assert sender.flush(20) == 0
+    return found
+
+
+def dead_letters(settings: Settings) -> list[DeadLetter]:
+    """What input-dlq has now, for a read_committed reader."""
+    name = settings.topic(INPUT_DLQ)
+    records = topic_records(settings, INPUT_DLQ)
+    config = {**client_config(settings), "group.id": "unused", "auto.offset.reset": "earliest"}
+    consumer, found = Consumer({**config, "enable.auto.commit": False}), []
+    try:
+        consumer.assign([TopicPartition(name, number, 0) for number in partitions_of(consumer, name)])
+        while len(found) < len(records):
+            message = consumer.poll(10)
+            assert message is not None, f"{len(found)} of {len(records)} dead letters"
+            assert message.error() is None
+            headers = {header: value.decode() for header, value in message.headers() or []}
+            found.append(DeadLetter(message.key(), message.value(), headers))
+    finally:
+        consumer.close()
+    return found
 
 
 def topic_records(settings: Settings, topic: str) -> list[Read]:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, ConfigEntry, ConfigResource, NewPartitions, ResourceType
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, ResourceType
 
 from schemas.records import FlowRunState
+from streams.topic_reader import watermarks
 from tests.kafka.consumer_world import (
     CODEC,
     GRACE_MS,
     SESSION_MS,
-    ConsumerProcess,
     EventReader,
     Fleet,
     comparable,
@@ -36,7 +36,7 @@ from tests.oracle.oracle import Rules, expected_events
 from topology.kafka_config import admin
 from topology.names import AUTOMATION_EVENTS, FLOW_RUN_STATE
 from topology.settings import Settings
-from streams.topic_reader import watermarks
+from topology.topics import changelog_of
 
 pytestmark = pytest.mark.kafka
 
@@ -113,7 +113,9 @@ def test_a_consumer_killed_within_a_transaction_is_replaced_long_before_its_tran
 ) -> None:
     """The other member takes over when the session is over, and ends what the dead one left open."""
     first = fleet.start(**LONG_TRANSACTIONS).ready()
-    count = in_a_transaction(world, reader, 0)
+    fail(world, 0, 20)
+    reader.until(20)
+    count = in_a_transaction(world, reader, 20)
     fleet.start(**LONG_TRANSACTIONS)
     first.kill()
     killed_s = time.monotonic()
@@ -172,11 +174,12 @@ def test_a_deadline_missed_while_no_consumer_runs_fires_once_afterwards(
     world: Settings, fleet: Fleet, reader: EventReader
 ) -> None:
     """State survives: what was armed before is judged afterwards, and a finish in time is believed."""
-    put_states(world, state("late", 1, "Running"), state("fine", 1, "Running"), state("other", 1, "Failed"))
     first = fleet.start().ready()
+    put_states(world, state("late", 1, "Running"), state("fine", 1, "Running"), state("other", 1, "Failed"))
+    finish = state("fine", 2, "Success")
     reader.until(1)
     assert first.terminate()[0] == 0
-    put_states(world, state("fine", 2, "Success"))
+    put_states(world, finish)
     time.sleep(PAST_S)
     fleet.start().ready()
     reader.until(2)
@@ -193,11 +196,12 @@ def test_a_deleted_group_ends_the_consumer_until_the_gap_is_accepted(
     world: Settings, fleet: Fleet, reader: EventReader
 ) -> None:
     """It names what is missing and the way on; then what was armed before fires by proof only."""
-    put_states(world, state("silent", 1, "Running"), state("proved", 1, "Running"), state("a", 1, "Failed"))
     first = fleet.start().ready()
+    put_states(world, state("silent", 1, "Running"), state("proved", 1, "Running"), state("a", 1, "Failed"))
     reader.until(1)
     assert first.terminate()[0] == 0
-    admin(world).delete_consumer_groups([world.consumer_group])[world.consumer_group].result(20)
+    client = admin(world)
+    client.delete_consumer_groups([world.consumer_group])[world.consumer_group].result(20)
     refusing = fleet.start()
     assert refusing.wait(40) == 2
     assert "no committed offset" in refusing.last_problem
@@ -224,10 +228,16 @@ def refusal(fleet: Fleet) -> str:
     return process.last_problem
 
 
+def widen(settings: Settings, topic: str) -> None:
+    """Gives a topic of two partitions a third."""
+    client = admin(settings)
+    client.create_partitions([NewPartitions(topic, 3)])[topic].result(20)
+    until(lambda: len(watermarks(settings, topic)) == 3, 20, "the partition is there")
+
+
 def test_an_input_with_more_partitions_than_its_changelog_is_refused(world: Settings, fleet: Fleet) -> None:
     topic = world.topic(FLOW_RUN_STATE)
-    admin(world).create_partitions([NewPartitions(topic, 3)])[topic].result(20)
-    until(lambda: len(watermarks(world, topic)) == 3, 20, "the partition is there")
+    widen(world, topic)
     problem = refusal(fleet)
     assert f"topic {topic} has 3 partitions" in problem
     assert "has 2" in problem
@@ -241,28 +251,18 @@ def test_changed_partitions_are_seen_by_the_state_even_if_the_changelog_grew_too
     fail(world, 0, 20)
     reader.until(20)
     assert first.terminate()[0] == 0
-    from topology.topics import changelog_of  # noqa: PLC0415
-
     for topic in (world.topic(FLOW_RUN_STATE), changelog_of(world, FLOW_RUN_STATE)):
-        admin(world).create_partitions([NewPartitions(topic, 3)])[topic].result(20)
-    until(lambda: len(watermarks(world, world.topic(FLOW_RUN_STATE))) == 3, 20, "the partition is there")
+        widen(world, topic)
     assert "fixed for life" in refusal(fleet)
 
 
 def test_an_input_whose_times_are_the_producers_is_refused(world: Settings, fleet: Fleet) -> None:
     topic = world.topic(FLOW_RUN_STATE)
-    create_time = ConfigEntry("message.timestamp.type", "CreateTime")
-    resource = ConfigResource(ResourceType.TOPIC, topic)
-    resource.add_incremental_config(_set(create_time))
-    admin(world).incremental_alter_configs([resource])[resource].result(20)
+    create_time = ConfigEntry("message.timestamp.type", "CreateTime", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[create_time])
+    client = admin(world)
+    client.incremental_alter_configs([resource])[resource].result(20)
     assert f"topic {topic} is not LogAppendTime" in refusal(fleet)
-
-
-def _set(entry: ConfigEntry) -> ConfigEntry:
-    from confluent_kafka.admin import AlterConfigOpType  # noqa: PLC0415
-
-    entry.incremental_operation = AlterConfigOpType.SET
-    return entry
 
 
 def test_missing_topics_are_refused_with_the_command_that_makes_them(settings: Settings, tmp_path: Path) -> None:
@@ -295,9 +295,7 @@ def test_an_open_transaction_of_a_producer_raises_no_false_alarm(
     oracle_agrees(world)
 
 
-def test_an_aborted_transaction_of_a_producer_hides_no_miss(
-    world: Settings, fleet: Fleet, reader: EventReader
-) -> None:
+def test_an_aborted_transaction_of_a_producer_hides_no_miss(world: Settings, fleet: Fleet, reader: EventReader) -> None:
     """What it held was never sent: the deadline it would have met is missed, once it is over."""
     fleet.start().ready()
     sender = producer(world, **{"transactional.id": f"{world.topic_prefix}backend"})
@@ -315,6 +313,3 @@ def send(sender: Producer, settings: Settings, record: FlowRunState) -> None:
     """Sends a record within the producer's transaction, and sees it appended."""
     sender.produce(settings.topic(FLOW_RUN_STATE), CODEC.encode_state(record), record.flow_run_id.encode())
     assert sender.flush(20) == 0
-
-
-__all__ = ["AdminClient", "ConsumerProcess"]

@@ -334,7 +334,10 @@ def is_valid(key: str, value: Any) -> bool:
 
 
 def is_valid_automation(value: Json) -> bool:
-    """ "an empty list, or empty `states`, is invalid"."""
+    """ "an empty list, or empty `states`, is invalid".
+
+    READING: an agent silent for 24 h is forgotten, so `unhealthy_after_seconds` beyond that means nothing.
+    """
     if not (is_text(value.get("name")) and is_text(value.get("tenant_slug")) and is_texts(value.get("action_ids"))):
         return False
     if not isinstance(value.get("enabled"), bool):
@@ -350,6 +353,7 @@ def is_valid_automation(value: Json) -> bool:
                 is_text(value.get("agent_config_id"))
                 and is_positive(value.get("sla_min_healthy", 1))
                 and is_positive(value.get("unhealthy_after_seconds", 300))
+                and value.get("unhealthy_after_seconds", 300) <= DAY_MS // 1000
             )
         case _:
             return False

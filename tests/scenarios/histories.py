@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from streams.ends import Place
+from streams.app import Place
 from streams.testing import Driver, Process
 from tests.oracle.oracle import Appended, Control, History, Rules
 from tests.scenarios.world import World, append, appends, driver_for, events_of

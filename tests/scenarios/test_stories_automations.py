@@ -129,6 +129,11 @@ def test_an_invalid_record_is_skipped_and_the_valid_one_before_it_stays() -> Non
     assert "states" in problem.problem
 
 
+def test_a_limit_longer_than_agents_are_remembered_is_invalid() -> None:
+    assert len(told(World().agents(after=86_400), 90_000)) == 1
+    assert told(World().agents(after=86_401), 90_000) == []
+
+
 def test_control_records_that_are_not_even_json_stop_nobody() -> None:
     world = World().on_failed().state(10, "Failed", 1)
     play = Play(world).until(5)

@@ -12,7 +12,7 @@ from consumer.app import ConsumerApp, Options
 from consumer.timing import Timing
 from schemas.codec import Codec
 from schemas.records import AgentHeartbeat, AutomationEvent, FlowRunState
-from streams.ends import Place
+from streams.app import Place
 from streams.testing import Driver, Process
 from tests.oracle.oracle import Appended, Control, History, Rules, expected_events
 from topology.names import AGENT_HEARTBEAT, AUTOMATION_EVENTS, FLOW_RUN_STATE

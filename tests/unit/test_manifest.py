@@ -26,7 +26,7 @@ automations:
   - name: agents
     when: {event: AgentSLAFailedEvent, agent_config: prod, sla_min_healthy: 1, unhealthy_after_seconds: 300}
     then: [page]
-"""  # noqa: E501
+"""
 
 
 def manifest(*texts: str, **options: Any) -> Manifest:
