@@ -243,14 +243,12 @@ class Runs:
         self.out.append(Output(AUTOMATION_EVENTS, event.flow_run_id.encode(), value))
 
     def _judge(self, run: RunState, latest: FlowRunState, progress_ms: int) -> Judgement:
-        slas = self._rules.automations.flow_slas
-        candidates = []
-        for deadline in armed(run.entries):
-            covering = slas(latest.tenant_id, KINDS[deadline.kind], latest.flow_group_id)
-            if covering:
-                candidates.append((deadline, covering))
-        if not candidates:
+        covering = [
+            self._rules.automations.flow_slas(latest.tenant_id, kind, latest.flow_group_id) for kind in KINDS
+        ]
+        if not any(covering):
             return Judgement([], None)
+        candidates = [(deadline, covering[deadline.kind]) for deadline in armed(run.entries)]
         return judge(candidates, run.fired, progress_ms, self._expires_ms(run), self._limits)
 
     def _keep(self, key: bytes, run: RunState, tenant_id: str) -> None:

@@ -135,7 +135,7 @@ def _read(variable: str, kind: str) -> list[str]:
         " n = b[i]; i += 1",
         f" if n & 129: n, i = {'id_length' if kind == ID else 'length'}(b, i - 1)",
         " else: n >>= 1",
-        f" j = i + n; {variable} = str(b[i:j], 'utf-8'); i = j",
+        f" j = i + n; {variable} = b[i:j].decode(); i = j",
     ]
 
 
