@@ -93,6 +93,11 @@ class Agents:
         return 0
 
     @property
+    def pending(self) -> int:
+        """None: what is kept beside the state is derived at once."""
+        return 0
+
+    @property
     def armed_timers(self) -> int:
         """Agent configs with an instant ahead at which an automation may fire."""
         return len(self._deadlines)

@@ -66,6 +66,8 @@ class Runs:
         self._retention = Retention()
         self._catalog = Catalog()
         self._unfinished: dict[str, set[bytes]] = {}
+        self._pending: list[bytes] = []
+        """Runs whose next deadline is still to be found: after a restore, or a change of flow SLAs."""
         self._limits = Limits(rules.timing.grace_ms, 0, 0)
         self._changes_seen = 0
         self._kept_surely_ms = min(rules.timing.keep_finished_ms, rules.timing.keep_unfinished_ms)
@@ -76,33 +78,27 @@ class Runs:
         return sum(map(len, self._unfinished.values()))
 
     @property
+    def pending(self) -> int:
+        """Runs whose next deadline is still to be found."""
+        return len(self._pending)
+
+    @property
     def armed_timers(self) -> int:
         """Runs with a deadline ahead."""
         return len(self._deadlines)
 
     def started(self, started_ms: int, gap_ms: int, progress_ms: int) -> None:
-        """State is restored: derives from it what is kept beside it. Log times in ms."""
-        if not self._unfinished:
-            for key, value in self._store.data.items():
-                self._index(key, run_state.decode(value), tenant_of(key))
+        """State is restored: what is kept beside it is derived in the next ticks. Log times in ms."""
         self._limits = Limits(self._rules.timing.grace_ms, started_ms, gap_ms)
         self._changes_seen = len(self._rules.automations.changes)
-        for keys in self._unfinished.values():
-            for key in keys:
-                self._schedule(key)
+        self._pending = list(self._store.data)
 
     def rolled_back(self, keys: list[bytes], progress_ms: int) -> None:
         """These runs went back to what they were."""
         self._catalog.clear()
         self.counts = Counts()
         for key in keys:
-            value = self._store.get(key)
-            if value is None:
-                self._deadlines.set(key, None)
-                self._unfinished.get(tenant_of(key), set()).discard(key)
-            else:
-                self._index(key, run_state.decode(value), tenant_of(key))
-                self._schedule(key)
+            self._derive(key)
 
     def apply(self, record: Unread, log_ms: int, now_ms: int) -> None:
         """Applies the next record; one that can't be judged goes to the dead letters."""
@@ -122,8 +118,14 @@ class Runs:
             self._reject(record, rejected)
 
     def tick(self, progress_ms: int, now_ms: int, limit: int) -> bool:
-        """Fires the deadlines that progress has passed, at most ``limit``; True when none is left."""
+        """Fires the deadlines that progress has passed, at most ``limit``; True when none is left.
+
+        Nothing fires, and so progress does not move, while runs are left whose next deadline is not known.
+        """
         self._follow_automations()
+        while self._pending and limit > 0:
+            limit -= 1
+            self._derive(self._pending.pop())
         while limit > 0:
             key = self._deadlines.pop_before(progress_ms)
             if key is None:
@@ -304,15 +306,18 @@ class Runs:
         tenants = {change.tenant_id for change in changes[self._changes_seen :] if change.event_type in KINDS}
         self._changes_seen = len(changes)
         for tenant_id in tenants:
-            for key in self._unfinished.get(tenant_id, ()):
-                self._schedule(key)
+            self._pending.extend(self._unfinished.get(tenant_id, ()))
 
-    def _schedule(self, key: bytes) -> None:
-        """Sets a run's next deadline from its state. What is overdue comes up at the next tick."""
+    def _derive(self, key: bytes) -> None:
+        """Finds a run's next deadline from its state. What is overdue comes up at the next tick."""
         value = self._store.get(key)
-        if value is not None:
-            run = run_state.decode(value)
-            self._deadlines.set(key, self._judge(run, _latest(run), NO_TIME).next_due_ms)
+        if value is None:
+            self._deadlines.set(key, None)
+            self._unfinished.get(tenant_of(key), set()).discard(key)
+            return
+        run = run_state.decode(value)
+        self._index(key, run, tenant_of(key))
+        self._deadlines.set(key, self._judge(run, _latest(run), NO_TIME).next_due_ms)
 
 
 def _latest(run: RunState) -> FlowRunState:

@@ -5,6 +5,7 @@ The server never waits for the loop: a loop that hangs is what ``/healthz`` is t
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
@@ -84,7 +85,8 @@ def _handler(answer: Callable[[str], tuple[int, str, bytes]]) -> type[BaseHTTPRe
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             if with_body:
-                self.wfile.write(body)
+                with suppress(ConnectionError):  # who asked may be gone
+                    self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
             """Probes come every few seconds: they are no news."""

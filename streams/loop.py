@@ -68,6 +68,7 @@ class Loop:
         self.active: dict[Place, Partition] = {}
         self.highs: dict[Place, int] = {}
         self.assigned = False
+        self._owned = 0
         self.turned_s = monotonic()
         self._settings, self._app, self._widths, self._watcher = settings, app, widths, watcher
         self._time = BrokerTime()
@@ -146,7 +147,8 @@ class Loop:
     @property
     def restoring(self) -> int:
         """Partitions taken over that are not at work yet."""
-        return len(self._takeovers) + sum(not partition.ready for partition in list(self.active.values()))
+        at_work = sum(partition.ready and not partition.logic.pending for partition in list(self.active.values()))
+        return self._owned - at_work
 
     # Work and commit
 
@@ -341,6 +343,7 @@ class Loop:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.assigned = True
+        self._owned += len(partitions)
         self._watcher.rebalanced()
         begin = [TopicPartition(p.topic, p.partition, OFFSET_BEGINNING) for p in partitions]
         consumer.incremental_assign(begin)
@@ -375,6 +378,7 @@ class Loop:
         self._give_up(consumer, partitions)
 
     def _give_up(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._owned -= len(partitions)
         for p in partitions:
             place = (p.topic, p.partition)
             self.active.pop(place, None)

@@ -50,6 +50,10 @@ class Logic(Protocol):
 
     out: list[Output]
 
+    @property
+    def pending(self) -> int:
+        """Keys from which something is still to be derived before time can go on."""
+
     def apply(self, record: Unread, log_ms: int, now_ms: int) -> None:
         """Applies the next record. ``log_ms`` never goes back; ``now_ms`` is broker time.
 

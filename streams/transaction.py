@@ -57,20 +57,24 @@ class Transaction:
                 self._producer.produce(topic, value, key, partition, **more)
                 return
             except BufferError:
-                self._producer.poll(0.05)
+                self._served(lambda: self._producer.poll(0.05))
             except KafkaException as error:
                 raise _meaning(error) from error
 
     def poll(self) -> None:
         """Serves delivery reports."""
-        self._producer.poll(0)
+        self._served(lambda: self._producer.poll(0))
+
+    def flush(self) -> None:
+        """Waits until everything produced is acknowledged."""
+        if self._served(lambda: self._producer.flush(self._timeout_s)) > 0:
+            raise MustAbort("records were not acknowledged within the transaction timeout")
 
     def commit(self, consumer: Consumer, offsets: list[TopicPartition]) -> None:
         """Commits everything produced, and the offsets if this process still owns their partitions."""
         # Flushed first: whoever takes a partition over finds this producer's id in the changelog before
         # the coordinator has its offsets pending.
-        if self._producer.flush(self._timeout_s) > 0:
-            raise MustAbort("records were not acknowledged within the transaction timeout")
+        self.flush()
         # Read afresh: it carries the generation, which is what shuts out a member that was declared dead.
         metadata = consumer.consumer_group_metadata()
         if offsets:
@@ -97,6 +101,15 @@ class Transaction:
         if error is None and append_ms > 0:
             self._on_append(append_ms)
 
+    def _served(self, call: Callable[[], int]) -> int:
+        """A call that serves delivery reports. A fatal error, such as being shut out, surfaces in any of them."""
+        try:
+            return call()
+        except KafkaException as error:
+            raise _meaning(error) from error
+        except SystemError as error:
+            raise _fatal(error) from error
+
     def _call(self, call: Callable[[float], Any]) -> None:
         """A blocking call of the client, tried again while that may help."""
         give_up_at = monotonic() + self._timeout_s
@@ -107,6 +120,13 @@ class Transaction:
             except KafkaException as error:
                 if not error.args[0].retriable() or monotonic() > give_up_at:
                     raise _meaning(error) from error
+            except SystemError as error:
+                raise _fatal(error) from error
+
+
+def _fatal(error: SystemError) -> Lost:
+    """The client raises a fatal error and then serves one more report: what comes out is Python's complaint."""
+    return Lost(f"the producer can't go on: {error.__cause__ or error}")
 
 
 def _meaning(error: KafkaException) -> MustAbort | Lost:

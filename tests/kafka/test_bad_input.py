@@ -5,14 +5,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka.admin import (  # type: ignore[attr-defined] # its typing leaves out what it re-exports
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 
 from schemas.records import AgentHeartbeat
+from tests.kafka.consumer_process import consumers, until
 from tests.kafka.consumer_world import (
     CODEC,
     DeadLetter,
     automation,
-    consumers,
     dead_letters,
     events_on,
     make_topics,
@@ -26,7 +31,6 @@ from tests.kafka.consumer_world import (
     reading_events,
     sla,
     state,
-    until,
 )
 from topology.kafka_config import admin
 from topology.names import AGENT_HEARTBEAT, AUTOMATIONS, FLOW_RUN_STATE
@@ -135,9 +139,9 @@ def test_every_kind_of_broken_record_is_put_aside_with_its_reason_and_the_others
         put_heartbeats(settings, AgentHeartbeat("t", "t-slug", "pool", "a", None, now_ms(), "ACTIVE"))
         put_states(settings, state("last", 1, "Failed"))
         reader.until(len(states) + 1)
-        until(lambda: len(dead_letters(settings)) >= len(lying), 20, "all dead letters are there")
+        until(lambda: len(dead_letters(settings)) >= len(lying), 40, "all dead letters are there")
         assert process.running
-        until(lambda: process.metric("automations_records_rejected_total") == len(lying), 10, "they are counted")
+        until(lambda: process.metric("automations_records_rejected_total") == len(lying), 30, "they are counted")
         assert process.metric("automations_records_rejected_total", reason="wrong_key") == 5
         assert process.terminate()[0] == 0
     found = {letter.origin: letter for letter in dead_letters(settings)}
@@ -228,7 +232,7 @@ def broken_controls() -> list[ControlPair]:
 
 def dangling_controls() -> list[tuple[str, Any]]:
     """Records that are right in themselves, but refer to what isn't there or belongs to another tenant."""
-    stranger = {"tenant_id": "u", "tenant_slug": "u-slug"}
+    stranger: dict[str, Any] = {"tenant_id": "u", "tenant_slug": "u-slug"}
     theirs, _ = sla("theirs", "NF", 1, **stranger)
     return [
         automation("dangling", "FlowSLAFailedEvent", flow_sla_config_id="nowhere"),
@@ -254,10 +258,10 @@ def test_control_records_that_nobody_can_use_are_skipped_and_the_others_are_in_f
         put_states(settings, state("a", 1, "Crashed"), state("b", 1, "Failed"), state("c", 1, "Running"))
         reader.until(4)
         expected = len(broken) + 1
-        until(lambda: process.metric("automations_invalid_control_records") == expected, 10, "they are counted")
+        until(lambda: process.metric("automations_invalid_control_records") == expected, 30, "they are counted")
         # What was skipped may be put right at any time.
         put_control(settings, [on_states("no-json", "Crashed"), ("automation:kept", None)])
-        until(lambda: process.metric("automations_invalid_control_records") == expected - 2, 10, "it is right now")
+        until(lambda: process.metric("automations_invalid_control_records") == expected - 2, 30, "it is right now")
         put_states(settings, state("d", 1, "Crashed"), state("e", 1, "Failed"))
         reader.until(7)
         skipped = [line for line in process.lines() if line["event"] == "control record skipped"]

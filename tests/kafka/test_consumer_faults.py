@@ -7,18 +7,21 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, ResourceType
+from confluent_kafka.admin import (  # type: ignore[attr-defined] # its typing leaves out what it re-exports
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    ResourceType,
+)
 
 from schemas.records import FlowRunState
 from streams.topic_reader import watermarks
+from tests.kafka.consumer_process import GRACE_MS, SESSION_MS, Fleet, consumers, until
 from tests.kafka.consumer_world import (
     CODEC,
-    GRACE_MS,
-    SESSION_MS,
     EventReader,
-    Fleet,
     comparable,
-    consumers,
     events_on,
     history_of,
     make_topics,
@@ -30,7 +33,6 @@ from tests.kafka.consumer_world import (
     reading_events,
     sla,
     state,
-    until,
 )
 from tests.oracle.oracle import Rules, expected_events
 from topology.kafka_config import admin
@@ -70,7 +72,7 @@ def fail(settings: Settings, first: int, count: int) -> None:
     put_states(settings, *(state(f"run-{n}", 1, "Failed") for n in range(first, first + count)))
 
 
-def ids(reader: EventReader) -> list[str | None]:
+def ids(reader: EventReader) -> list[str]:
     return sorted(event.flow_run_id or "" for event in reader.events)
 
 

@@ -10,14 +10,12 @@ from typing import NamedTuple
 import pytest
 
 from schemas.records import AgentHeartbeat, FlowRunState
+from tests.kafka.consumer_process import GRACE_MS, Fleet, consumers, until
 from tests.kafka.consumer_world import (
     CODEC,
-    GRACE_MS,
     ControlEntry,
-    Fleet,
     automation,
     comparable,
-    consumers,
     events_on,
     history_of,
     make_topics,
@@ -27,7 +25,6 @@ from tests.kafka.consumer_world import (
     put_control,
     reading_events,
     sla,
-    until,
 )
 from tests.oracle.oracle import Json, Rules, expected_events
 from topology.kafka_tools import CONSOLE_CONSUMER, run_tool

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.kafka.consumer_process import ConsumerProcess, consumers, until
 from tests.kafka.consumer_world import (
     CODEC,
-    ConsumerProcess,
-    consumers,
     make_topics,
     producer,
     put_control,
@@ -16,7 +15,6 @@ from tests.kafka.consumer_world import (
     reading_events,
     sla,
     state,
-    until,
 )
 from topology.names import FLOW_RUN_STATE
 from topology.settings import Settings
@@ -73,7 +71,7 @@ def test_a_hundred_thousand_unfinished_runs_are_restored(
         began_s = time.monotonic()
         second = fleet.start().ready(RESTORED_WITHIN_S)
         ready_s = time.monotonic() - began_s
-        until(lambda: has_all(second), 20, "the runs are there again")
+        until(lambda: has_all(second), 60, "the runs are there again")
         restored_s = second.metric("automations_restore_seconds_sum")
         now_mib, most_mib = resident_mib(second), resident_mib(second, "VmHWM")
         put_control(settings, sla("seconds", "NF", 1))
