@@ -314,7 +314,9 @@ class Agents:
             watched = list(self._watched(name))
             keep_ms = max((sla.unhealthy_after_ms for _, sla in watched), default=0)
             for agent_id, agent in list(config.agents.items()):
-                if agent.last_log_ms + max(keep_ms, DAY_MS) + HOUR_MS < progress_ms:
+                # A repeat that is still being sent keeps the memory that it is one.
+                read_ms = max(agent.last_log_ms + max(keep_ms, DAY_MS), *(log_ms for _, log_ms in agent.read))
+                if read_ms + HOUR_MS < progress_ms:
                     config.put(agent_id, None)
                     self._store.delete(agent_key(*name, agent_id))
             lasting = {id(self._fall(config, interval, sla)) for interval, sla in watched}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 
 HOUR_MS = 3_600_000
 
@@ -21,11 +20,12 @@ class Retention:
         self._by_hour[hour].append(key)
         self._next_hour = min(self._next_hour, hour) if self._next_hour else hour
 
-    def pop_before(self, progress_ms: int) -> Iterator[bytes]:
-        """Takes out the keys whose hour has passed."""
-        hour = progress_ms // HOUR_MS
-        if hour < self._next_hour or not self._by_hour:
-            return
-        for passed in sorted(h for h in self._by_hour if h <= hour):
-            yield from self._by_hour.pop(passed)
-        self._next_hour = min(self._by_hour, default=0)
+    def pop_before(self, progress_ms: int) -> bytes | None:
+        """Takes out a key whose hour has passed, or None."""
+        while self._by_hour and self._next_hour <= progress_ms // HOUR_MS:
+            keys = self._by_hour[self._next_hour]
+            if keys:
+                return keys.pop()
+            del self._by_hour[self._next_hour]
+            self._next_hour = min(self._by_hour, default=0)
+        return None

@@ -129,9 +129,7 @@ class Runs:
         while limit > 0:
             key = self._deadlines.pop_before(progress_ms)
             if key is None:
-                for expired in self._retention.pop_before(progress_ms):
-                    self._expire(expired, progress_ms)
-                return True
+                return self._expire(progress_ms, limit)
             limit -= 1
             value = self._store.get(key)
             if value is not None:
@@ -245,9 +243,7 @@ class Runs:
         self.out.append(Output(AUTOMATION_EVENTS, event.flow_run_id.encode(), value))
 
     def _judge(self, run: RunState, latest: FlowRunState, progress_ms: int) -> Judgement:
-        covering = [
-            self._rules.automations.flow_slas(latest.tenant_id, kind, latest.flow_group_id) for kind in KINDS
-        ]
+        covering = [self._rules.automations.flow_slas(latest.tenant_id, kind, latest.flow_group_id) for kind in KINDS]
         if not any(covering):
             return Judgement([], None)
         candidates = [(deadline, covering[deadline.kind]) for deadline in armed(run.entries)]
@@ -286,11 +282,16 @@ class Runs:
             return None
         return run
 
-    def _expire(self, key: bytes, progress_ms: int) -> None:
-        """Looks at a run whose hour has come: drops it, or puts it back to its next one."""
-        run = self._load(key, progress_ms)
-        if run is not None:
-            self._retention.put(key, self._expires_ms(run))
+    def _expire(self, progress_ms: int, limit: int) -> bool:
+        """Looks at runs whose hour has come: drops them, or puts them back to their next one."""
+        for _ in range(limit):
+            key = self._retention.pop_before(progress_ms)
+            if key is None:
+                return True
+            run = self._load(key, progress_ms)
+            if run is not None:
+                self._retention.put(key, max(self._expires_ms(run), progress_ms))
+        return False
 
     def _drop(self, key: bytes, run: RunState) -> None:
         self.counts.dropped_runs += not run.finished

@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 from time import monotonic
-from types import FrameType
 
 import structlog
 from confluent_kafka import KafkaException
@@ -14,7 +13,7 @@ from confluent_kafka import KafkaException
 from consumer.app import ConsumerApp, Options
 from consumer.timing import Timing
 from consumer.watch import Watch
-from schemas.codec import Codec
+from schemas.codec import Codec, RegistryError
 from schemas.control import InvalidControl
 from schemas.records import AutomationEvent
 from schemas.registry import RegistrySource
@@ -38,7 +37,9 @@ HANGS_AFTER_S = 60.0
 """A turn that takes longer hangs in a client's call that has no end; the process ends so that others go on."""
 GAUGES_EVERY_S = 1.0
 RETRY_S = 1.0
-LEAVE_WITHIN_S = 9.0
+REGISTRY_S = 2
+"""How long the Schema Registry has for an answer: the loop waits for it."""
+LEAVE_WITHIN_S = 8.5
 
 
 def run(settings: Settings, *, accept_gap: bool = False) -> int:
@@ -48,8 +49,7 @@ def run(settings: Settings, *, accept_gap: bool = False) -> int:
     """
     configure_logging(settings)
     service = _Service(settings, accept_gap)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, service.stop)
+    service.stop_on_signals()
     try:
         return service.serve()
     except (SettingError, StateError) as error:
@@ -74,13 +74,22 @@ class _Service:
         self._turned_s = monotonic()
         self._named: dict[str, str] = {}
 
-    def stop(self, signum: int, frame: FrameType | None) -> None:
-        """Asks to leave; what hangs is cut off."""
-        del signum, frame
-        self._stopping.set()
-        cut_off = threading.Timer(LEAVE_WITHIN_S, os._exit, (FAILED,))
-        cut_off.daemon = True
-        cut_off.start()
+    def stop_on_signals(self) -> None:
+        """Leaves on SIGTERM or SIGINT; what hangs then is cut off.
+
+        A thread waits for them: a handler would run only once the main thread is back from the Kafka client.
+        """
+        signals = {signal.SIGTERM, signal.SIGINT}
+        signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+
+        def wait() -> None:
+            signal.sigwait(signals)
+            self._stopping.set()
+            cut_off = threading.Timer(LEAVE_WITHIN_S, os._exit, (FAILED,))
+            cut_off.daemon = True
+            cut_off.start()
+
+        threading.Thread(target=wait, daemon=True).start()
 
     def serve(self) -> int:
         """Runs loops until asked to leave."""
@@ -104,10 +113,17 @@ class _Service:
     def _one_loop(self, widths: dict[str, int]) -> None:
         """Runs one set of clients until asked to leave, or until it is lost."""
         settings = self._settings
-        registry = RegistrySource(settings.schema_registry_url) if settings.schema_registry_url else None
+        registry = RegistrySource(settings.schema_registry_url, REGISTRY_S) if settings.schema_registry_url else None
         codec = Codec(registry, settings.topic_prefix)
         # The id that events are written with is found before anything is decided.
-        codec.encode_event(_SAMPLE)
+        while not self._stopping.is_set():
+            self._turned_s = monotonic()
+            try:
+                codec.encode_event(_SAMPLE)
+                break
+            except RegistryError as error:
+                log.warning("waiting for the Schema Registry", problem=str(error))
+                self._stopping.wait(RETRY_S)
         app = ConsumerApp(_options(settings), codec, registry is not None)
         loop = self._loop = Loop(settings, app, widths, self._watch, self._accept_gap)
         self.loops += 1
@@ -116,15 +132,15 @@ class _Service:
             loop.start()
             while not self._stopping.is_set():
                 loop.turn()
-                self._turned_s = monotonic()
-                if self._turned_s - gauges_s > GAUGES_EVERY_S:
-                    gauges_s = self._turned_s
+                if monotonic() - gauges_s > GAUGES_EVERY_S:
+                    gauges_s = monotonic()
                     self._watch.gauges(loop.now_ms() or 0, loop.active, loop.highs, len(app.invalid_controls))
                     self._name_invalid(app.invalid_controls)
             loop.close()
         except Lost as error:
             log.warning("starting over with new clients", problem=str(error))
             loop.abandon()
+            self._turned_s = monotonic()
             self._stopping.wait(RETRY_S)
         except StateError:
             loop.abandon()
@@ -149,8 +165,12 @@ class _Service:
         return None
 
     def _healthy(self) -> str | None:
-        behind_s = monotonic() - self._turned_s
+        behind_s = monotonic() - self._last_turn_s()
         return None if behind_s < HEALTHY_WITHIN_S else f"the loop has not turned for {behind_s:.0f} s"
+
+    def _last_turn_s(self) -> float:
+        loop = self._loop
+        return self._turned_s if loop is None else max(self._turned_s, loop.turned_s)
 
     def _ready(self) -> str | None:
         loop = self._loop
@@ -164,7 +184,7 @@ class _Service:
 
     def _watch_for_hangs(self) -> None:
         while not self._stopping.wait(1.0):
-            if monotonic() - self._turned_s > HANGS_AFTER_S:
+            if monotonic() - self._last_turn_s() > HANGS_AFTER_S:
                 log.error("a call to the Kafka client hangs: ending, so that other members take over")
                 os._exit(FAILED)
 

@@ -24,6 +24,8 @@ def group_consumer(settings: Settings) -> dict[str, Any]:
         "max.poll.interval.ms": max(MAX_POLL_INTERVAL_MS, settings.session_timeout_ms),
         # Where to read is decided from state; a position that the log does not have stops the process.
         "auto.offset.reset": "error",
+        # An input that is given more partitions is to be noticed soon: keys then lie elsewhere.
+        "topic.metadata.refresh.interval.ms": 10_000,
     }
     if settings.instance_id:
         config["group.instance.id"] = settings.instance_id

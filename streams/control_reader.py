@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, TopicPartition
 
 from streams import clients
 from streams.app import Place
 from streams.control_topic import ControlTopic
+from streams.errors import StateError
 from streams.partition import Unread
 from streams.telemetry import librdkafka_logger
 from topology.settings import Settings
@@ -35,7 +36,9 @@ class ControlReader:
         for message in self._reader.consume(BATCH, 0):
             error = message.error()
             if error is None:
-                _, log_ms = message.timestamp()
+                kind, log_ms = message.timestamp()
+                if kind != TIMESTAMP_LOG_APPEND_TIME:
+                    raise StateError("the control topic's records have no append time: set LogAppendTime")
                 self._on_append(log_ms)
                 self._control.offer(Unread(message.offset() or 0, log_ms, message.key(), message.value()))
             elif error.code() == KafkaError._PARTITION_EOF:

@@ -24,3 +24,25 @@ class Lost(StreamError):
 
 class StateError(StreamError):
     """State and input don't fit together; going on would lie. The process ends with exit code 2."""
+
+
+def records_gone(where: str, offset: int) -> StateError:
+    """The input's log does not have the offset that comes next."""
+    return StateError(
+        f"{where}: the log no longer has offset {offset}: records are gone, or the topic was recreated. "
+        "With --accept-gap it goes on, and what began before fires by proof only"
+    )
+
+
+def more_partitions(topic: str, width: int) -> StateError:
+    """An input was given partitions while it was read."""
+    return StateError(
+        f"{topic} has more partitions than the {width} of its changelog: an input's partition count is fixed for life"
+    )
+
+
+def shut_out_by_twin(instance_id: str) -> StateError:
+    """Another member joined with the same static identity."""
+    return StateError(
+        f"another process has INSTANCE_ID={instance_id}, and this one was shut out: give each process its own"
+    )

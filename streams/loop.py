@@ -10,7 +10,7 @@ An abort takes state back to the last commit and reads on from there. See ``stre
 from __future__ import annotations
 
 from contextlib import suppress
-from time import monotonic
+from time import monotonic, sleep
 
 import structlog
 from confluent_kafka import (
@@ -30,7 +30,7 @@ from streams.broker_time import BrokerTime
 from streams.control_reader import ControlReader
 from streams.control_topic import ControlTopic
 from streams.ends import Ends
-from streams.errors import Lost, MustAbort, StateError
+from streams.errors import Lost, MustAbort, StateError, more_partitions, records_gone, shut_out_by_twin
 from streams.partition import Partition, Unread
 from streams.position import POSITION_KEY
 from streams.store import Store
@@ -86,7 +86,7 @@ class Loop:
     def _connect(self, settings: Settings, accept_gap: bool) -> None:
         logger = librdkafka_logger()
         producer = clients.transactional_producer(settings, clients.transactional_id_of(settings))
-        self._transaction = Transaction(producer, self._appended, logger)
+        self._transaction = Transaction(producer, self._appended, logger, self._alive)
         self._admin = admin_client(settings)
         self._ends = Ends(self._admin)
         self._control_reader = ControlReader(settings, self._control_place, self._control, self._observe)
@@ -122,7 +122,7 @@ class Loop:
             raise self._failure
         self._restore()
         self._ask()
-        self.turned_s = monotonic()
+        self._alive()
 
     def close(self) -> None:
         """Commits what is done and leaves the group."""
@@ -149,8 +149,6 @@ class Loop:
         """Partitions taken over that are not at work yet."""
         at_work = sum(partition.ready and not partition.logic.pending for partition in list(self.active.values()))
         return self._owned - at_work
-
-    # Work and commit
 
     def _work(self) -> bool:
         """Lets each partition work; True if one has more to do at once."""
@@ -232,8 +230,6 @@ class Loop:
         for place, partition in self.active.items():
             self._seek(place, partition.rollback())
 
-    # Reading
-
     def _take(self, messages: list[Message]) -> None:
         """Sorts what was polled to its partitions."""
         active, latest_ms = self.active, 0
@@ -261,11 +257,10 @@ class Loop:
             if partition is not None:
                 partition.read_to(message.offset() or 0)
         elif code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE) and partition is not None:
-            raise StateError(
-                f"{partition.where}: the log no longer has offset {partition.read_end}: records are gone, or the "
-                "topic was recreated. With --accept-gap it goes on, and what began before fires by proof only"
-            )
-        elif error.fatal():
+            raise records_gone(partition.where, partition.read_end)
+        elif "fenced" in error.str().lower() and self._settings.instance_id:
+            raise shut_out_by_twin(self._settings.instance_id)
+        elif error.fatal() or code == KafkaError._FATAL:
             raise Lost(f"the consumer can't go on: {error.str()}")
         else:
             log.warning("reading", problem=error.str())
@@ -300,8 +295,6 @@ class Loop:
         if waits or monotonic() - self._asked_s > ASK_EVERY_S:
             self._asked_s = monotonic()
             self._ends.ask([self._control_place, *self.active], now_ms)
-
-    # Partitions come and go
 
     def _restore(self) -> None:
         try:
@@ -339,7 +332,7 @@ class Loop:
                 # Just after an assignment the client may still be looking for where it would begin itself.
                 if error.args[0].code() != KafkaError._STATE or monotonic() > give_up_s:
                     raise Lost(f"seeking in {place[0]} [{place[1]}]: {error}") from error
-                self._consumer.poll(0.01) if not self.active else None
+                sleep(0.01)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.assigned = True
@@ -350,6 +343,9 @@ class Loop:
         consumer.pause(begin)
         for p in partitions:
             name, width = self._inputs[p.topic], self._widths[p.topic]
+            if p.partition >= width:
+                self._failure = more_partitions(p.topic, width)
+                continue
             store = Store()
             logic = self._app.logic(name, p.partition, width, store)
             where = f"{p.topic} [{p.partition}]"
@@ -386,6 +382,9 @@ class Loop:
             self._paused.discard(place)
             self._takeovers.drop(place)
         consumer.incremental_unassign(partitions)
+
+    def _alive(self) -> None:
+        self.turned_s = monotonic()
 
     def _appended(self, append_ms: int) -> None:
         self._anchored = True

@@ -29,7 +29,7 @@ from streams.position import POSITION_KEY, Resume, decode, resume_at
 log = structlog.get_logger()
 
 BATCH = 5_000
-PATIENCE_S = 1.0
+PATIENCE_S = 2.0
 """How long an end may be held back before its producer is shut out: markers take a moment to be written."""
 GIVE_UP_S = 45.0
 """How long it may be held back at all."""
@@ -164,7 +164,7 @@ class Takeovers:
         if waited_s < PATIENCE_S:
             return
         owners = {decode(value).owner for value in self._peek(taking.changelog, taking.end, high)}
-        if taking.partition.position is not None:
+        if not owners and taking.partition.position is not None:
             owners.add(taking.partition.position.owner)
         for owner in owners - taking.shut_out - {self._own_id}:
             log.info("ending what an earlier owner left open", partition=taking.partition.where, producer=owner)

@@ -19,13 +19,24 @@ CALL_S = 5.0
 
 
 class Transaction:
-    """A transactional producer. ``on_append`` is told the append times (ms) of anchored records."""
+    """A transactional producer.
 
-    def __init__(self, config: dict[str, Any], on_append: Callable[[int], None], logger: Any = None) -> None:
+    ``on_append`` is told the append times (ms) of anchored records, ``on_wait`` that a call has returned and
+    is made again: while brokers are away that goes on for a while, and is no hang.
+    """
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        on_append: Callable[[int], None],
+        logger: Any = None,
+        on_wait: Callable[[], None] = lambda: None,
+    ) -> None:
         self.transactional_id: str = config["transactional.id"]
         self.open = False
         self._timeout_s = config["transaction.timeout.ms"] / 1000
         self._on_append = on_append
+        self._on_wait = on_wait
         self._producer = Producer(config, logger=logger)
 
     def fence(self) -> None:
@@ -59,6 +70,9 @@ class Transaction:
             except BufferError:
                 self._served(lambda: self._producer.poll(0.05))
             except KafkaException as error:
+                if error.args[0].code() == KafkaError._STATE:
+                    # An error in the background has doomed the transaction; the abort tells if it was fatal.
+                    raise MustAbort(str(error)) from error
                 raise _meaning(error) from error
 
     def poll(self) -> None:
@@ -86,6 +100,17 @@ class Transaction:
                 raise Lost(f"the outcome of a commit is unknown: {error}") from error
             raise
         self.open = False
+
+    def _flush(self) -> None:
+        give_up_at = monotonic() + self._timeout_s
+        try:
+            while self._producer.flush(CALL_S) > 0:
+                self._on_wait()
+                if monotonic() > give_up_at:
+                    raise MustAbort("records were not acknowledged within the transaction timeout")
+        except (KafkaException, SystemError) as error:
+            # A fenced producer's error comes out of the client's callback as a SystemError around it.
+            raise Lost(f"the producer can't go on: {error.__cause__ or error}") from error
 
     def abort(self) -> None:
         """Takes back everything produced since the last commit."""

@@ -32,9 +32,9 @@ def consumer(
     """
     settings = settings_from(bootstrap_servers, topic_prefix)
     # A service is imported when it is asked for: the other commands start without it.
-    from consumer import service  # noqa: PLC0415
+    from consumer.service import run  # noqa: PLC0415
 
-    raise typer.Exit(service.run(settings, accept_gap=accept_gap))
+    raise typer.Exit(run(settings, accept_gap=accept_gap))
 
 
 def actions(bootstrap_servers: BootstrapServers = None, topic_prefix: TopicPrefix = None) -> None:
@@ -45,6 +45,6 @@ def actions(bootstrap_servers: BootstrapServers = None, topic_prefix: TopicPrefi
     Example:  SECRET_SLACK=https://hooks.slack.com/… automations actions
     """
     settings = settings_from(bootstrap_servers, topic_prefix)
-    from actions import service  # noqa: PLC0415
+    from actions.service import run  # noqa: PLC0415
 
-    raise typer.Exit(service.run(settings))
+    raise typer.Exit(run(settings))

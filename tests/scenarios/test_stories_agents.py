@@ -170,3 +170,11 @@ def test_an_outage_of_the_consumer_is_no_outage_of_the_agents() -> None:
     for at in range(0, 900, 30):
         world.beat(at)
     assert told(world, 901) == []
+
+
+def test_a_heartbeat_repeated_for_days_never_revives_the_agent_that_sent_it() -> None:
+    """A backend that goes on publishing an agent's last query says nothing new of it, however long it does."""
+    world = World().agents(after=300)
+    for minutes in range(0, 30 * 60, 30):
+        world.beat(10 + minutes * 60, "a", at=10)
+    assert seconds(told(world, 31 * HOUR)) == [310]
