@@ -196,7 +196,9 @@ class Automations:
                 shown = action.model_dump(mode="json", include={"id", "name", "action_type", "config"})
                 delivery = action.delivery and action.delivery.model_dump(mode="json", exclude_none=True)
                 actions.append({**shown, "delivery": delivery})
-        return Shown(automation.name, automation.tenant_slug, json.dumps(actions, separators=(",", ":")))
+        return Shown(
+            automation.name, automation.tenant_slug, json.dumps(actions, separators=(",", ":"), ensure_ascii=False)
+        )
 
     def _follow(self, key: str, before: ControlRecord | None, after: ControlRecord | None) -> None:
         """Keeps who refers to which config, so that a config's change reaches its automations."""

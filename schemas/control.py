@@ -31,6 +31,10 @@ __all__ = [
 ]  # fmt: skip
 
 
+MAX_ACTION_BYTES = 64 * 1024
+"""An event carries its automation's actions, and has to fit in a record."""
+
+
 class Tombstone(NamedTuple):
     """The record of this kind and id is deleted."""
 
@@ -68,6 +72,8 @@ def parse_control(key: str | bytes | None, value: bytes | None) -> ControlRecord
         return InvalidControl(text, f"{kind or 'nothing'} is no known kind; {nearest(kind, MODELS)}")
     if value is None:
         return Tombstone(kind, record_id)
+    if kind == "action" and len(value) > MAX_ACTION_BYTES:
+        return InvalidControl(text, f"is larger than {MAX_ACTION_BYTES} bytes: shorten its texts")
     try:
         fields = from_json(value, allow_inf_nan=False)
     except ValueError as error:

@@ -136,7 +136,7 @@ class Automation(_Record):
     agent_config_id: Identifier | None = None
     sla_min_healthy: MinHealthy = 1
     unhealthy_after_seconds: UnhealthyAfter = 300
-    action_ids: Ids
+    action_ids: Annotated[Ids, Field(max_length=16)]
     created: Instant | None = None
     updated: Instant | None = None
     revision: Annotated[int, Field(ge=0)] = 1

@@ -15,11 +15,13 @@ from schemas.limits import (
     LOWEST_INT,
     MAX_ID_CHARS,
     MAX_INT,
+    MAX_TEXT_CHARS,
     MAX_TIME_MS,
     MAX_VALUE_BYTES,
     TEXTS,
     TIME,
     holds,
+    is_short_text,
 )
 
 HEADER_BYTES = 5
@@ -147,4 +149,8 @@ def _check(record: str, name: str, variable: str, kind: str) -> str | None:
     choices = CHOICES.get((record, name))
     if choices:
         return f"{variable} not in {choices!r}"
-    return f"not {variable}" if kind == ID or name in ("state", "status") else None
+    checks = [f"not {variable}"] if kind == ID or name in ("state", "status") else []
+    if is_short_text(record, name, kind):
+        # The value's own length, asked first, spares the text's where it is short anyway.
+        checks.append(f"len(b) > {MAX_TEXT_CHARS} and {variable} is not None and len({variable}) > {MAX_TEXT_CHARS}")
+    return " or ".join(checks) or None

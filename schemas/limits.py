@@ -1,7 +1,7 @@
 """What the fields of a readable record may hold; a record beyond that is ``impossible_field``.
 
 Strings named ``id`` or ``…_id`` that can't be null are 1 to 256 characters; times lie in the years 1970 to
-9999; Avro ints fit in 32 bits; ``version`` is at least 1, ``attempt`` at least 0, ``state`` and ``status``
+9999; names, slugs and states of inputs are at most 4096 characters; Avro ints fit in 32 bits; ``version`` is at least 1, ``attempt`` at least 0, ``state`` and ``status``
 not empty, and ``status`` of a heartbeat one of two.
 """
 
@@ -12,6 +12,8 @@ from schemas.records import ACTIVE, STOPPED
 
 MAX_VALUE_BYTES = 1024 * 1024
 MAX_ID_CHARS = 256
+MAX_TEXT_CHARS = 4_096
+"""Of an input's names and slugs, which an event repeats in its links and message: it has to fit in a record."""
 MAX_TIME_MS = 253_402_300_799_999
 """9999-12-31T23:59:59.999Z, the last instant that RFC 3339 can write."""
 MAX_INT = 2**31 - 1
@@ -43,6 +45,11 @@ def holds(field: dict[str, Any]) -> str:
     return ID if required and (name == "id" or name.endswith("_id")) else TEXT
 
 
+def is_short_text(record: str, name: str, kind: str) -> bool:
+    """Whether a field holds a text that may have `MAX_TEXT_CHARS` at most."""
+    return kind == TEXT and record in ("FlowRunState", "AgentHeartbeat") and name != "state_message"
+
+
 def problem(schema: Schema, values: dict[str, Any]) -> str | None:
     """What is impossible in ``values``, read by our own ``schema``, or ``None``; never the field's text."""
     for field in schema["fields"]:
@@ -64,6 +71,8 @@ def _wrong(record: str, name: str, kind: str, value: Any) -> str | None:
         return None if least <= value <= MAX_INT else f"must be from {least} to {MAX_INT}"
     if kind == ID and len(value) > MAX_ID_CHARS:
         return f"is longer than {MAX_ID_CHARS} characters"
+    if is_short_text(record, name, kind) and len(value) > MAX_TEXT_CHARS:
+        return f"is longer than {MAX_TEXT_CHARS} characters"
     if (kind == ID or name in ("state", "status")) and not value:
         return "is empty"
     choices = CHOICES.get((record, name))

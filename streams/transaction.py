@@ -81,8 +81,11 @@ class Transaction:
 
     def flush(self) -> None:
         """Waits until everything produced is acknowledged."""
-        if self._served(lambda: self._producer.flush(self._timeout_s)) > 0:
-            raise MustAbort("records were not acknowledged within the transaction timeout")
+        give_up_at = monotonic() + self._timeout_s
+        while self._served(lambda: self._producer.flush(CALL_S)) > 0:
+            self._on_wait()
+            if monotonic() > give_up_at:
+                raise MustAbort("records were not acknowledged within the transaction timeout")
 
     def commit(self, consumer: Consumer, offsets: list[TopicPartition]) -> None:
         """Commits everything produced, and the offsets if this process still owns their partitions."""
@@ -100,17 +103,6 @@ class Transaction:
                 raise Lost(f"the outcome of a commit is unknown: {error}") from error
             raise
         self.open = False
-
-    def _flush(self) -> None:
-        give_up_at = monotonic() + self._timeout_s
-        try:
-            while self._producer.flush(CALL_S) > 0:
-                self._on_wait()
-                if monotonic() > give_up_at:
-                    raise MustAbort("records were not acknowledged within the transaction timeout")
-        except (KafkaException, SystemError) as error:
-            # A fenced producer's error comes out of the client's callback as a SystemError around it.
-            raise Lost(f"the producer can't go on: {error.__cause__ or error}") from error
 
     def abort(self) -> None:
         """Takes back everything produced since the last commit."""
@@ -147,6 +139,7 @@ class Transaction:
                     raise _meaning(error) from error
             except SystemError as error:
                 raise _fatal(error) from error
+            self._on_wait()
 
 
 def _fatal(error: SystemError) -> Lost:
