@@ -1,8 +1,8 @@
 """What the fields of a readable record may hold; a record beyond that is ``impossible_field``.
 
-Strings named ``id`` or ``…_id`` that can't be null are 1 to 256 characters; times lie in the years 1970 to
-9999; names, slugs and states of inputs are at most 4096 characters; Avro ints fit in 32 bits; ``version`` is at least 1, ``attempt`` at least 0, ``state`` and ``status``
-not empty, and ``status`` of a heartbeat one of two.
+Strings named ``id`` or ``…_id`` that can't be null are 1 to 256 characters; names, slugs and states of inputs
+at most 4096; times lie in the years 1970 to 9999; Avro ints fit in 32 bits; ``version`` is at least 1,
+``attempt`` at least 0, ``state`` and ``status`` not empty, and ``status`` of a heartbeat one of two.
 """
 
 from typing import Any

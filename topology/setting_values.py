@@ -62,6 +62,8 @@ def shown(variable: str, value: object) -> str:
     text = str(value)
     if _SECRET_VARIABLES.search(variable):
         return "(hidden)"
+    if variable.endswith("_URL") and "@" in text and "//" not in text:
+        return "(hidden)"
     text = re.sub(r"//[^/@\s]*@", "//(hidden)@", text)
     return text if len(text) <= 100 else text[:100] + "…"
 

@@ -302,9 +302,9 @@ def test_an_input_whose_name_is_too_long_for_an_event_is_impossible() -> None:
     """An event repeats names and slugs in its links and message, and has to fit in a record."""
     state = FlowRunState("t", "s", "f", "etl", "g", "r", "run", 1, "Failed", None, 0)
     for name in ("tenant_slug", "flow_name", "flow_run_name", "state"):
-        longest = state._replace(**{name: "x" * 4_096})
+        longest = FlowRunState(**{**state._asdict(), name: "x" * 4_096})
         assert CODEC.decode_state(CODEC.encode_state(longest)) == longest
-        rejected = CODEC.decode_state(CODEC.encode_state(state._replace(**{name: "x" * 4_097})))
+        rejected = CODEC.decode_state(CODEC.encode_state(FlowRunState(**{**state._asdict(), name: "x" * 4_097})))
         assert rejected == Rejected("impossible_field", f"{name} is longer than 4096 characters")
     long_message = state._replace(state_message="x" * 100_000)
     assert CODEC.decode_state(CODEC.encode_state(long_message)) == long_message

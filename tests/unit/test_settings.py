@@ -160,3 +160,10 @@ def test_settings_cannot_be_changed_or_misspelt_in_code() -> None:
         settings.grace_ms = 0
     with pytest.raises(ValueError, match="Extra inputs"):
         Settings(bootstrap_servers="kafka:9092", grace=0)  # type: ignore[call-arg]
+
+
+def test_a_password_in_a_malformed_address_is_not_shown() -> None:
+    with pytest.raises(SettingError) as caught:
+        Settings.from_env({"BOOTSTRAP_SERVERS": "localhost:9092", "SCHEMA_REGISTRY_URL": "user:canary-123@host"})
+    assert "SCHEMA_REGISTRY_URL" in str(caught.value)
+    assert "canary-123" not in str(caught.value)
