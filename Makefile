@@ -9,7 +9,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test check lint unit kafka test-all bench format clean
+.PHONY: help setup setup-dev setup-prefect demo test check lint unit kafka test-all bench format clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -21,6 +21,8 @@ CODE := $(foreach package,$(PACKAGES),$(if $(wildcard $(package)/*.py),$(package
 # The unit tests and scenarios run on two processes, the tests on Kafka too: there is one broker for all.
 WORKERS ?= 2
 PYTEST := $(PY) -m pytest -n $(WORKERS)
+# A real Prefect server, for the tests alone: what it needs goes with nothing else.
+PREFECT := .venv-prefect
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -47,6 +49,17 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
 	@$(INSTALL) requirements-dev.lock
 	@touch $@
 
+setup-prefect: $(PREFECT)/.installed
+	@:
+
+# Without --no-deps the certifi that Prefect asks for, and that not every index has, stops it. Compiled here, the
+# server starts in seconds also where Python may not keep what it compiles.
+$(PREFECT)/.installed: requirements-prefect.lock
+	@echo "installing the locked Prefect server of the tests"
+	@rm -rf $(PREFECT); python=$$(./.ci/find-python) && "$$python" -m venv $(PREFECT)
+	@UV_COMPILE_BYTECODE=1 ./.ci/install $(PREFECT)/bin/python requirements-prefect.lock --no-deps
+	@touch $@
+
 demo: setup
 	@$(VENV)/bin/automations demo $(ARGS)
 
@@ -60,7 +73,7 @@ lint: setup-dev
 unit: setup-dev
 	$(PYTEST) -m "not slow" tests/unit tests/scenarios
 
-kafka: setup-dev
+kafka: setup-dev setup-prefect
 	$(PYTEST) --dist loadfile -m "kafka and not slow" tests
 
 test: check kafka
@@ -78,5 +91,5 @@ format: setup-dev
 	$(VENV)/bin/ruff check --fix $(CODE)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PREFECT) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

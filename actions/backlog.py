@@ -4,84 +4,107 @@ Law: a record counts only for the assignment that it was read under. What ends a
 away changes nothing: the partition's next owner has the record too.
 """
 
-from actions.delivery import Source
-from actions.offsets import PartitionOffsets
+from collections.abc import Collection, Iterable, Mapping
 
-MOST_UNDELIVERED = 1_000
+from actions.delivery import Delivery, Source
+from actions.offsets import PartitionOffsets, Position, Resumed
+from streams.app import Place
 
 
 class Backlog:
     """Open deliveries of the assigned partitions, and how far each partition may be committed."""
 
-    def __init__(self, most: int = MOST_UNDELIVERED) -> None:
-        self._most = most
+    def __init__(self) -> None:
         self._generation = 0
-        self._assigned: dict[int, tuple[int, PartitionOffsets]] = {}
-        self.open = 0
+        self._assigned: dict[Place, tuple[int, PartitionOffsets]] = {}
+        self._open: dict[str, tuple[int, int]] = {}
 
     @property
-    def partitions(self) -> tuple[int, ...]:
+    def partitions(self) -> tuple[Place, ...]:
         """The partitions assigned now."""
         return tuple(self._assigned)
 
-    def assign(self, partitions: list[int]) -> None:
-        """Begin anew with these partitions."""
+    def assign(self, partitions: Mapping[Place, Resumed]) -> None:
+        """Begin anew with these partitions, each from where its last owner left it."""
         self._generation += 1
-        for partition in partitions:
-            self._assigned[partition] = (self._generation, PartitionOffsets())
+        for place, resumed in partitions.items():
+            self._assigned[place] = (self._generation, PartitionOffsets(resumed))
 
-    def revoke(self, partitions: list[int]) -> None:
+    def revoke(self, partitions: Iterable[Place]) -> None:
         """Forget these partitions and all that is open in them."""
-        for partition in partitions:
-            assigned = self._assigned.pop(partition, None)
+        for place in partitions:
+            assigned = self._assigned.pop(place, None)
             if assigned is not None:
-                self.open -= assigned[1].open_deliveries
+                self._count(place[0], -assigned[1].open_deliveries, -assigned[1].open_bytes)
 
-    def generation(self, partition: int) -> int | None:
-        """The assignment that a record of ``partition`` read now belongs to; ``None`` if there is none."""
-        assigned = self._assigned.get(partition)
+    def generation(self, place: Place) -> int | None:
+        """The assignment that a record of this partition read now belongs to; ``None`` if there is none."""
+        assigned = self._assigned.get(place)
         return None if assigned is None else assigned[0]
 
-    def has_room(self, deliveries: int) -> bool:
-        """Whether so many more may be held. An empty backlog takes any number, or it would never end."""
-        return self.open == 0 or self.open + deliveries <= self._most
+    def read(self, source: Source, found: list[Delivery]) -> list[Delivery]:
+        """A record of an assigned partition was read; those of its deliveries that had not ended before."""
+        offsets = self._assigned[source.topic, source.partition][1]
+        before = offsets.open_deliveries, offsets.open_bytes
+        ended = offsets.read(source.offset, len(found), len(source.value))
+        self._count(source.topic, offsets.open_deliveries - before[0], offsets.open_bytes - before[1])
+        left = [delivery for delivery in found if not ended >> delivery.place & 1]
+        if source.offset not in offsets.resumed.open:
+            return left
+        return [_tried(delivery, offsets.resumed.tried(source.offset, delivery.place)) for delivery in left]
 
-    def room(self) -> int:
-        """How many more deliveries may be held."""
-        return max(0, self._most - self.open)
+    def open(self, topics: Collection[str]) -> tuple[int, int]:
+        """Deliveries of these topics that have not ended, and the bytes of their records."""
+        held = [self._open[topic] for topic in topics if topic in self._open]
+        return sum(deliveries for deliveries, _ in held), sum(size for _, size in held)
 
-    def read(self, source: Source, deliveries: int) -> None:
-        """A record of an assigned partition was read and became so many deliveries."""
-        self._assigned[source.partition][1].read(source.offset, deliveries)
-        self.open += deliveries
+    def _count(self, topic: str, deliveries: int, size: int) -> None:
+        before = self._open.get(topic, (0, 0))
+        self._open[topic] = before[0] + deliveries, before[1] + size
 
     def holds(self, source: Source) -> bool:
         """Whether the record still counts here."""
-        return self.generation(source.partition) == source.generation
+        return self.generation((source.topic, source.partition)) == source.generation
 
-    def ended(self, source: Source) -> None:
-        """One delivery of the record has ended, and that is on record."""
+    def ended(self, delivery: Delivery) -> None:
+        """The delivery has ended, and what is to be written of it is in the same commit."""
+        source = delivery.source
         if self.holds(source):
-            self._assigned[source.partition][1].ended(source.offset)
-            self.open -= 1
+            offsets = self._assigned[source.topic, source.partition][1]
+            before = offsets.open_deliveries, offsets.open_bytes
+            offsets.ended(source.offset, delivery.place)
+            self._count(source.topic, offsets.open_deliveries - before[0], offsets.open_bytes - before[1])
 
-    def commit_points(self) -> dict[int, int]:
-        """The commit point of each partition where it has moved since ``committed``."""
-        moved = {}
-        for partition, (_, offsets) in self._assigned.items():
-            point = offsets.uncommitted()
-            if point is not None:
-                moved[partition] = point
-        return moved
+    def tried(self, delivery: Delivery) -> None:
+        """The delivery was tried and goes on here, and its result is in the same commit."""
+        source = delivery.source
+        if self.holds(source):
+            self._assigned[source.topic, source.partition][1].tried(source.offset, delivery.place)
 
-    def committed(self, points: dict[int, int]) -> None:
-        """These points were handed to the broker."""
-        for partition, point in points.items():
-            if partition in self._assigned:
-                self._assigned[partition][1].committed(point)
+    def positions(self, owner: str) -> dict[Place, Position]:
+        """What is to be committed of each partition that has moved."""
+        found = {}
+        for place, (_, offsets) in self._assigned.items():
+            if offsets.moved():
+                position = offsets.position(owner)
+                if position is not None:
+                    found[place] = position
+        return found
 
-    def commit_failed(self, partitions: list[int]) -> None:
-        """The broker didn't take the points of these partitions: they count as uncommitted again."""
-        for partition in partitions:
-            if partition in self._assigned:
-                self._assigned[partition][1].committed(-1)
+    def uncommitted(self, partitions: Iterable[Place]) -> None:
+        """The broker didn't take the positions of these partitions."""
+        for place in partitions:
+            if place in self._assigned:
+                self._assigned[place][1].uncommitted()
+
+    def pressed(self, place: Place) -> bool:
+        """Whether much of this partition is open, so that less of it should wait in memory."""
+        return place in self._assigned and self._assigned[place][1].pressed
+
+    def full(self, place: Place) -> bool:
+        """Whether no more of this partition should be read for now."""
+        return place in self._assigned and self._assigned[place][1].full
+
+
+def _tried(delivery: Delivery, tries: int) -> Delivery:
+    return delivery._replace(attempt=delivery.attempt + tries, tries=tries)

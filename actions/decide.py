@@ -13,9 +13,11 @@ SUCCEEDED = "succeeded"
 RETRYING = "retrying"
 DEAD = "dead"
 EXPIRED = "expired"
+MUTED = "muted"
 
 UNSUPPORTED = "unsupported"
 TOO_OLD = "too_old"
+AUTOMATION_OFF = "automation_disabled_or_deleted"
 
 
 class Limits(NamedTuple):
@@ -29,7 +31,8 @@ class Limits(NamedTuple):
 class Decision(NamedTuple):
     """``status`` is that of the result record; ``delay_ms`` is how long a retry waits.
 
-    ``attempt`` is the attempt's number, 0 where none was made.
+    ``attempt`` is the attempt's number, 0 where none was made. ``recipients_left`` are those who have not had
+    it, for an action that has a list of them.
     """
 
     status: str
@@ -37,6 +40,7 @@ class Decision(NamedTuple):
     reason: str | None = None
     http_status: int | None = None
     delay_ms: int | None = None
+    recipients_left: tuple[int, ...] | None = None
 
     @property
     def final(self) -> bool:
@@ -44,26 +48,34 @@ class Decision(NamedTuple):
         return self.status != RETRYING
 
 
-def before(delivery: Delivery, now_ms: int, limits: Limits, *, supported: bool) -> Decision | None:
-    """``None`` = send it. Else it ends here: too old, or of a type that has no channel."""
-    max_age_ms = delivery.action.max_age_ms or limits.max_age_ms
-    if now_ms - delivery.event.detected_at > max_age_ms:
+def before(delivery: Delivery, now_ms: int, limits: Limits, *, muted: bool, supported: bool) -> Decision | None:
+    """``None`` = send it. Else it ends here: of an automation that is off, too old, or without a channel."""
+    if muted:
+        return Decision(MUTED, 0, AUTOMATION_OFF)
+    if too_old(delivery, now_ms, limits):
         return Decision(EXPIRED, 0, TOO_OLD)
     if not supported:
-        return Decision(DEAD, delivery.attempt, UNSUPPORTED)
+        return Decision(DEAD, delivery.attempt, UNSUPPORTED, recipients_left=delivery.recipients_left)
     return None
+
+
+def too_old(delivery: Delivery, now_ms: int, limits: Limits) -> bool:
+    """Whether it is older than its action or the settings allow."""
+    return now_ms - delivery.asked_at_ms > (delivery.action.max_age_ms or limits.max_age_ms)
 
 
 def after(delivery: Delivery, outcome: Outcome, now_ms: int, limits: Limits, roll: float) -> Decision:
     """What an attempt's outcome comes to; ``roll`` in [0, 1) spreads the retries."""
     attempt, status = delivery.attempt, outcome.http_status
+    # An attempt that asked nobody, for want of a secret, says nothing of them: earlier ones have.
+    left = delivery.recipients_left if outcome.recipients_left is None else outcome.recipients_left
     if outcome.verdict is Verdict.DONE:
-        return Decision(SUCCEEDED, attempt, None, status)
+        return Decision(SUCCEEDED, attempt, outcome.reason, status)
     if outcome.verdict is Verdict.FINAL:
-        return Decision(DEAD, attempt, outcome.reason, status)
+        return Decision(DEAD, attempt, outcome.reason, status, None, left)
     max_attempts = min(delivery.action.max_attempts or limits.max_attempts, limits.max_attempts)
     asked_ms = retry_after_ms(outcome.retry_after, now_ms)
-    delay_ms = next_delay_ms(limits.schedule, attempt, max_attempts, asked_ms, roll)
+    delay_ms = next_delay_ms(limits.schedule, attempt, 1 if delivery.test else max_attempts, asked_ms, roll)
     if delay_ms is None:
-        return Decision(DEAD, attempt, outcome.reason, status)
-    return Decision(RETRYING, attempt, outcome.reason, status, delay_ms)
+        return Decision(DEAD, attempt, outcome.reason, status, None, left)
+    return Decision(RETRYING, attempt, outcome.reason, status, delay_ms, left)

@@ -1,19 +1,41 @@
-"""What channels and the sender say to each other: values only."""
+"""What channels and the transport say to each other: values only.
 
+A channel speaks to a service in an *exchange*: a generator that yields what to send, is given what came back,
+and returns what it all meant. It does no I/O itself, so the same exchange runs against the real service, a
+double, or a list of answers in a test.
+"""
+
+from collections.abc import Generator, Mapping
 from enum import Enum
 from typing import NamedTuple
 
 
 class Request(NamedTuple):
-    """An HTTP request to make. ``url``, ``headers`` and ``body`` may hold secrets: never log one."""
+    """An HTTP request to make. ``url``, ``headers`` and ``body`` may hold secrets: never log one.
+
+    ``trusted``: the address comes from the operator's settings, not from an action, so that the egress guard
+    lets it pass.
+    """
 
     url: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
     method: str = "POST"
+    trusted: bool = False
 
     def __repr__(self) -> str:
         return f"Request({self.method}, {len(self.body)} bytes)"
+
+
+class Mail(NamedTuple):
+    """An e-mail to send to the server of the settings: ``message`` is its RFC 5322 form."""
+
+    sender: str
+    recipients: tuple[str, ...]
+    message: bytes
+
+    def __repr__(self) -> str:
+        return f"Mail({len(self.recipients)} recipients, {len(self.message)} bytes)"
 
 
 class Failure(NamedTuple):
@@ -34,6 +56,19 @@ class Answer(NamedTuple):
     body: bytes = b""
     retry_after: str | None = None
 
+    def __repr__(self) -> str:
+        # A service may repeat in its answer what it was sent.
+        return f"Answer({self.status}, {len(self.body)} bytes)"
+
+
+class MailAnswer(NamedTuple):
+    """The mail server took the message for all recipients but ``refused``: index -> SMTP code (such as 550).
+
+    A server that refuses the sender, the message or all recipients refuses all of them.
+    """
+
+    refused: Mapping[int, int]
+
 
 class Verdict(Enum):
     """What an answer means for its delivery."""
@@ -44,12 +79,23 @@ class Verdict(Enum):
 
 
 class Outcome(NamedTuple):
-    """What one attempt came to. ``reason`` is ``None`` when done."""
+    """What one attempt came to.
+
+    ``reason`` names what went wrong; of an attempt that is done it is ``None``, or says that there was nothing
+    left to do (``already_cancelled``). ``recipients_left`` are the indexes into the action's own list of those
+    who have not had it, for actions that have one: a later attempt asks for these alone.
+    """
 
     verdict: Verdict
     reason: str | None = None
     http_status: int | None = None
     retry_after: str | None = None
+    recipients_left: tuple[int, ...] | None = None
+
+
+Step = Request | Mail
+Reply = Answer | MailAnswer | Failure
+Exchange = Generator[Step, Reply, Outcome]
 
 
 RETRIED_STATUSES = frozenset((408, 425, 429))

@@ -1,7 +1,9 @@
-"""The librdkafka configuration of the runner's consumer and producer. Its promises rest on most of these."""
+"""The librdkafka configuration of the runner's clients. Its promises rest on most of these."""
 
 from typing import Any
+from uuid import uuid4
 
+from streams.clients import transactional_producer
 from topology.kafka_config import client_config
 from topology.settings import Settings
 
@@ -12,6 +14,8 @@ def consumer_config(settings: Settings) -> dict[str, Any]:
     """Of the consumer of ``automation-events``: committed records only; only the runner commits."""
     config: dict[str, Any] = {
         **client_config(settings),
+        # Members that share a client.id make librdkafka's sticky assignor rebalance without end.
+        "client.id": f"automations-actions-{settings.instance_id or uuid4()}",
         "group.id": settings.actions_group,
         "isolation.level": "read_committed",
         "enable.auto.commit": False,
@@ -31,15 +35,22 @@ def consumer_config(settings: Settings) -> dict[str, Any]:
     return config
 
 
-def producer_config(settings: Settings) -> dict[str, Any]:
-    """Of the producer of results and dead letters: in order, once each, and never given up."""
+def table_config(settings: Settings) -> dict[str, Any]:
+    """Of the reader of the control topic: without a group, from its beginning."""
     return {
         **client_config(settings),
-        "enable.idempotence": True,
-        "acks": "all",
-        # Infinite: while the brokers are away, results wait.
-        "message.timeout.ms": 0,
-        "linger.ms": 5,
-        "compression.type": "lz4",
-        "partitioner": "consistent_random" if settings.partitioner == "crc32" else "murmur2_random",
+        # The client wants one; no group is joined and nothing is committed under it.
+        "group.id": f"{settings.actions_group}-mutes",
+        "isolation.level": "read_committed",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "enable.partition.eof": True,
+        "auto.offset.reset": "earliest",
+        "fetch.wait.max.ms": 100,
     }
+
+
+def producer_config(settings: Settings) -> dict[str, Any]:
+    """Of the transactional producer of results, retry records and dead letters."""
+    name = settings.instance_id or str(uuid4())
+    return transactional_producer(settings, f"{settings.topic_prefix}{settings.actions_group}-{name}")

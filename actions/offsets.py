@@ -1,52 +1,201 @@
-"""How far a partition may be committed.
+"""How far a partition may be committed, and what has ended beyond that.
 
 Law: the commit point is the offset after the last record such that it and all records before it have ended;
-it never passes a record of which a delivery has not ended, and never goes back.
+it never passes a record of which a delivery has not ended. What has ended beyond it is kept with it, in the
+commit's metadata, so that whoever goes on from there repeats none of it.
+
+The metadata lists the records that have *not* ended, each with those of its deliveries that have; all others
+below its ``end`` have. So its size grows with what is under way, not with how far others have got. As text:
+``1;<owner>;<base 85 of varints>``, the varints being ``end`` less the commit point, then for each open record
+twice its distance from the one before (of the first: from the commit point), the bits of its ended deliveries,
+and, where the first was made odd, how often its deliveries were tried, in two bits each.
+
+Past the broker's limit the list ends early, and what has ended behind its end would be repeated. So a partition
+that is ``pressed`` takes less of those that wait, and one that is ``full`` is not read until more has ended.
 """
 
+from base64 import b85decode, b85encode
 from collections import OrderedDict
+from collections.abc import Iterator
+from typing import NamedTuple
+
+MOST_BYTES = 4_000
+"""The broker takes 4,096 (``offset.metadata.max.bytes``)."""
+
+PRESSED = 700
+FULL = 1_400
+"""Open records of one partition; at most four bytes of text are needed for each, as a rule."""
+
+ALL_ENDED = -1
+MOST_TRIES = 3
+"""What two bits hold: what was tried more often goes on elsewhere."""
+
+
+class Position(NamedTuple):
+    """What is to be committed of a partition."""
+
+    offset: int
+    metadata: str
+
+
+class Resumed(NamedTuple):
+    """What an earlier owner of the partition has ended beyond the commit point, and who that was."""
+
+    owner: str = ""
+    end: int = 0
+    open: dict[int, tuple[int, int]] = {}  # noqa: RUF012 - never written to
+
+    def ended(self, offset: int) -> int:
+        """The bits of the record's deliveries that have ended; ``ALL_ENDED`` = all of them."""
+        return 0 if offset >= self.end else self.open.get(offset, (ALL_ENDED, 0))[0]
+
+    def tried(self, offset: int, place: int) -> int:
+        """How often the record's delivery at this place was tried."""
+        return self.open.get(offset, (0, 0))[1] >> 2 * place & MOST_TRIES
 
 
 class PartitionOffsets:
-    """One assignment of one partition: the records read since, and how many deliveries of each are open."""
+    """One assignment of one partition: the records read since, and which deliveries of each have ended."""
 
-    def __init__(self) -> None:
-        self._open: OrderedDict[int, int] = OrderedDict()
+    def __init__(self, resumed: Resumed | None = None) -> None:
+        self.resumed = resumed or Resumed()
+        self._ended: OrderedDict[int, int] = OrderedDict()
+        self._left: dict[int, int] = {}
+        self._tried: dict[int, int] = {}
+        self._sizes: dict[int, int] = {}
         self._after_last_read: int | None = None
-        self._committed: int | None = None
+        self._changed = False
+        self.open_deliveries = 0
+        self.open_bytes = 0
+        self._overfull = False
 
-    def read(self, offset: int, deliveries: int) -> None:
-        """The record at ``offset``, higher than all before, was read and became so many deliveries."""
+    def read(self, offset: int, deliveries: int, size: int = 0) -> int:
+        """The record at ``offset``, higher than all before, was read: so many deliveries, so many bytes.
+
+        The bits of those that had ended before; they count as ended here.
+        """
         if self._after_last_read is not None and offset < self._after_last_read:
             raise ValueError(f"offset {offset} was read after {self._after_last_read - 1}")
         self._after_last_read = offset + 1
-        if deliveries:
-            self._open[offset] = deliveries
-
-    def ended(self, offset: int) -> None:
-        """One delivery of the record at ``offset`` has ended. Raises ``KeyError`` if none was open."""
-        left = self._open[offset] - 1
+        self._changed = True
+        every = (1 << deliveries) - 1
+        ended = self.resumed.ended(offset) & every
+        left = deliveries - ended.bit_count()
         if left:
-            self._open[offset] = left
+            self._ended[offset] = ended
+            self._left[offset] = left
+            tried = self.resumed.open.get(offset, (0, 0))[1]
+            if tried:
+                self._tried[offset] = tried
+            self._sizes[offset] = size
+            self.open_deliveries += left
+            self.open_bytes += size
+        return ended
+
+    def ended(self, offset: int, place: int) -> None:
+        """One delivery of the record at ``offset`` has ended. Raises ``KeyError`` if the record has none open."""
+        if self._ended[offset] >> place & 1:
+            raise KeyError(f"delivery {place} of offset {offset} has ended before")
+        self._changed = True
+        self.open_deliveries -= 1
+        self._left[offset] -= 1
+        if self._left[offset]:
+            self._ended[offset] |= 1 << place
         else:
-            del self._open[offset]
+            del self._ended[offset], self._left[offset]
+            self.open_bytes -= self._sizes.pop(offset)
+            self._tried.pop(offset, None)
 
-    def commit_point(self) -> int | None:
-        """The offset to go on from after a restart; ``None`` if nothing was read yet."""
-        if self._open:
-            return next(iter(self._open))
-        return self._after_last_read
+    def tried(self, offset: int, place: int) -> None:
+        """One delivery of the record was tried and goes on here."""
+        self._changed = True
+        tried = self._tried.get(offset, 0)
+        if tried >> 2 * place & MOST_TRIES < MOST_TRIES:
+            self._tried[offset] = tried + (1 << 2 * place)
 
-    def uncommitted(self) -> int | None:
-        """The commit point, if it has moved since the last ``committed``."""
-        point = self.commit_point()
-        return None if point == self._committed else point
+    def moved(self) -> bool:
+        """Whether there is anything to commit that the last ``position`` had not."""
+        return self._changed
 
-    def committed(self, point: int) -> None:
-        """``point`` was handed to the broker."""
-        self._committed = point
+    def position(self, owner: str) -> Position | None:
+        """The commit point and its metadata; ``None`` if nothing was read yet."""
+        self._changed = False
+        if self._after_last_read is None:
+            return None
+        point = next(iter(self._ended), self._after_last_read)
+        encoded, self._overfull = _encode(point, max(self._after_last_read, self.resumed.end), self._entries(), owner)
+        return Position(point, encoded)
+
+    def uncommitted(self) -> None:
+        """The last position did not reach the broker."""
+        self._changed = True
 
     @property
-    def open_deliveries(self) -> int:
-        """Deliveries that have not ended."""
-        return sum(self._open.values())
+    def pressed(self) -> bool:
+        """Whether much is open."""
+        return len(self._ended) >= PRESSED
+
+    @property
+    def full(self) -> bool:
+        """Whether all that is open can't be listed, or soon couldn't."""
+        # Of one record alone that is too long, waiting helps nothing.
+        return len(self._ended) >= FULL or (self._overfull and len(self._ended) > 1)
+
+    def _entries(self) -> list[tuple[int, int, int]]:
+        """What is open: of what was read, and of what was not read again yet."""
+        read = [(offset, ended, self._tried.get(offset, 0)) for offset, ended in self._ended.items()]
+        again = self._after_last_read or 0
+        unread = [(offset, *bits) for offset, bits in self.resumed.open.items() if offset >= again]
+        return [*read, *sorted(unread)]
+
+
+def resumed(metadata: str | None, offset: int) -> Resumed:
+    """What the metadata of a commit at ``offset`` says; nothing if it isn't of this format."""
+    try:
+        version, owner, encoded = (metadata or "").split(";", 2)
+        numbers = _numbers(b85decode(encoded))
+        if version != "1":
+            return Resumed()
+        end, found, at = offset + next(numbers), {}, offset
+        for distance in numbers:
+            at += distance >> 1
+            found[at] = next(numbers), next(numbers) if distance & 1 else 0
+    except (ValueError, StopIteration):
+        return Resumed()
+    return Resumed(owner, end, found)
+
+
+def _encode(point: int, end: int, entries: list[tuple[int, int, int]], owner: str) -> tuple[str, bool]:
+    """The metadata as text. Where not all fits, it ends at the first open record that doesn't."""
+    most = (MOST_BYTES - len(owner) - 4) // 5 * 4 - 10
+    encoded, at, overfull = bytearray(), point, False
+    for offset, ended, tried in entries:
+        entry = _varint(2 * (offset - at) + bool(tried)) + _varint(ended) + (_varint(tried) if tried else b"")
+        if len(encoded) + len(entry) > most:
+            end, overfull = offset, True
+            break
+        encoded += entry
+        at = offset
+    return f"1;{owner};{b85encode(_varint(end - point) + encoded).decode()}", overfull
+
+
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
+def _numbers(encoded: bytes) -> Iterator[int]:
+    """All varints of ``encoded``. Raises ``ValueError`` if the last one is cut off."""
+    number, shift = 0, 0
+    for byte in encoded:
+        number |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            yield number
+            number = shift = 0
+    if shift:
+        raise ValueError("cut off")

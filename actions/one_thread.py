@@ -15,7 +15,7 @@ class OneThread:
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.get_running_loop()
-        self._calls: SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]]] = SimpleQueue()
+        self._calls: SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = SimpleQueue()
         Thread(target=self._serve, name=name, daemon=True).start()
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -24,15 +24,22 @@ class OneThread:
         self._calls.put((lambda: function(*args, **kwargs), answer))
         return await answer
 
+    def close(self) -> None:
+        """End the thread after the calls made before."""
+        self._calls.put(None)
+
     def _serve(self) -> None:
-        while True:
-            function, answer = self._calls.get()
+        while (call := self._calls.get()) is not None:
+            function, answer = call
             try:
                 result = function()
             except BaseException as error:
                 self._settle(answer, error, None)
             else:
                 self._settle(answer, None, result)
+                del result
+            # What was called belongs to clients that may have been let go while this thread waits.
+            del call, function, answer
 
     def _settle(self, answer: asyncio.Future[Any], error: BaseException | None, result: Any) -> None:
         def settle() -> None:

@@ -1,55 +1,60 @@
 """From a record that was read to the end of each of its deliveries.
 
-Law: a delivery ends in exactly one of succeeded, dead and expired; it counts as ended, and its record as
-done, only when the brokers have its result and, of a dead one, its dead letter. Until then a crash repeats
-it, with the same ids. Waiting for a retry takes memory only: no slot, and no turn in a lane.
+Law: a delivery ends in exactly one of succeeded, dead, expired and muted; it counts as ended with the commit
+that holds its result and, of a dead one, its dead letter. Until then a crash repeats it, with the same ids.
+What has to wait for longer than seconds, or finds its destination closed or overloaded, leaves through a
+retry topic: waiting takes no slot, no turn in a lane and no memory of this process.
 """
 
 import asyncio
 import random
-import time
 from collections.abc import Awaitable, Callable, Collection
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import structlog
-from confluent_kafka import KafkaException
-from yarl import URL
 
 from actions import decide
+from actions.attempt import Attempt, Attempts
 from actions.backlog import Backlog
 from actions.channels import CHANNELS
-from actions.channels.channel import Channel
+from actions.channels.channel import Channel, Services
+from actions.clock import Clock
 from actions.decide import Decision, Limits
-from actions.delivery import Delivery, Source, Unreadable, deliveries, subject
-from actions.exchange import Answer, Failure, Outcome, Request, failed
-from actions.lanes import Lane, Lanes
+from actions.delivery import Delivery, Source, Unreadable, deliveries, retried, subject
+from actions.exchange import Reply, Step
+from actions.health import NEVER
+from actions.lanes import Lane, Lanes, Refused
+from actions.ledger import Ledger
+from actions.mutes import Mutes
+from actions.offsets import MOST_TRIES
+from actions.outbox import Entry, Record, dead_letter, parked, result_of, result_record, retry_record
+from actions.pulse import Pulse
+from actions.schedule import parked_delay_ms, retry_after_ms, spread
 from actions.secrets import SecretStore
-from schemas.records import ActionResult, AutomationEvent
-from streams.metrics import (
-    ACTIONS,
-    DELIVERIES_IN_FLIGHT,
-    DELIVERIES_PENDING,
-    DELIVERY_LATENCY_SECONDS,
-    Metrics,
-)
+from actions.telling import Telling
+from actions.waiting import Waiting, WaitingRoom
+from schemas.codec import Codec
+from schemas.delivery_headers import DeliveryHeaders
+from schemas.records import AutomationEvent
+from topology.topics import AUTOMATION_TESTS
 
 log = structlog.get_logger()
 
-Send = Callable[[Request, int | None], Awaitable[Answer | Failure]]
-"""Makes a request within so many milliseconds, or the usual time if ``None``. Never raises."""
+Send = Callable[[Step, int | None], Awaitable[Reply]]
+"""Says one thing to a receiver within so many milliseconds, or the usual time if ``None``. Never raises."""
+
+CLOCK_UNSURE = "clock_unsure"
 
 
-class Results(Protocol):
-    """Where attempts and dead letters are written. A future is done when the brokers have the record."""
+class Means(NamedTuple):
+    """What deliveries are made with. ``roll`` gives random numbers in [0, 1)."""
 
-    def write(self, result: ActionResult) -> asyncio.Future[None]: ...
-    def dead_letter(self, delivery: Delivery, decision: Decision) -> asyncio.Future[None]: ...
-
-
-class Surroundings(NamedTuple):
-    """What tests put others in the place of: the clock (milliseconds since 1970) and randomness ([0, 1))."""
-
-    clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    send: Send
+    secrets: SecretStore
+    services: Services
+    mutes: Mutes
+    clock: Clock
+    pulse: Pulse
     roll: Callable[[], float] = random.random
 
 
@@ -59,70 +64,95 @@ class Runner:
     def __init__(
         self,
         limits: Limits,
-        send: Send,
-        results: Results,
-        secrets: SecretStore,
-        metrics: Metrics,
-        surroundings: Surroundings | None = None,
+        means: Means,
+        codec: Codec,
+        lanes: Lanes,
+        backlog: Backlog,
+        ledger: Ledger,
+        telling: Telling,
     ) -> None:
         self._limits = limits
-        self._send = send
-        self._results = results
-        self._secrets = secrets
-        self._metrics = metrics
-        self._clock_ms, self._roll = surroundings or Surroundings()
-        self.backlog = Backlog()
-        self._lanes = Lanes()
+        self._mutes, self._clock, self._roll = means.mutes, means.clock, means.roll
+        self._attempts = Attempts(means.send, means.secrets, means.services, means.clock)
+        self._services = means.services
+        self._codec = codec
+        self._lanes = lanes
+        self._backlog = backlog
+        self._ledger = ledger
+        self._telling = telling
         self._tasks: dict[asyncio.Task[None], Delivery] = {}
-        self._waiting: dict[int, tuple[asyncio.TimerHandle, Delivery]] = {}
+        self._soon: dict[int, tuple[asyncio.TimerHandle, Delivery]] = {}
         self._timers = 0
+        self._pump_at: asyncio.TimerHandle | None = None
+        self._pump_at_ms = NEVER
         self._draining = False
-        self._leaving: set[int] = set()
+        self._leaving: set[tuple[str, int]] = set()
+        self._pulse = means.pulse
+        self.waiting = WaitingRoom(limits.schedule.tiers)
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        metrics[DELIVERIES_PENDING].set_function(lambda: self.backlog.open)
-        metrics[DELIVERIES_IN_FLIGHT].set_function(lambda: self._lanes.out)
 
-    def admit(self, source: Source, event: AutomationEvent | None) -> bool | Unreadable:
-        """Take a record. ``False`` = there is no room for it now: offer it again later.
-
-        ``Unreadable`` = no deliveries can be made out, and it is done with. ``event`` ``None`` has none.
-        """
-        found = [] if event is None else deliveries(event, source)
+    def admit(
+        self, source: Source, event: AutomationEvent | None, headers: DeliveryHeaders | None
+    ) -> Unreadable | None:
+        """Take a record; why no deliveries can be made out, if so. ``event`` ``None`` has none."""
+        found: list[Delivery] | Unreadable = []
+        if event is not None and source.topic in self.waiting.topics:
+            one = retried(event, headers, source)
+            found = one if isinstance(one, Unreadable) else [one]
+        elif event is not None:
+            found = deliveries(event, source, test=source.topic == AUTOMATION_TESTS)
         if isinstance(found, Unreadable):
-            self.backlog.read(source, 0)
+            self._backlog.read(source, [])
             return found
-        if not self.backlog.has_room(len(found)):
-            return False
-        self.backlog.read(source, len(found))
-        for delivery in found:
-            self._queue(delivery)
+        due_ms = headers.not_before_ms if headers is not None else None
+        for delivery in self._backlog.read(source, found):
+            if source.topic in self.waiting.topics:
+                self.waiting.add(Waiting(delivery, due_ms or 0))
+            elif delivery.tries:
+                # Its wait was cut short together with the process that tried it.
+                delay_ms = self._limits.schedule.delays_ms[min(delivery.tries, self._limits.schedule.attempts - 1) - 1]
+                self._wait(delivery, spread(delay_ms, self._roll()))
+            else:
+                self._queue(delivery)
         self._pump()
-        return True
+        return None
 
-    async def release(self, partitions: Collection[int], patience_s: float) -> None:
+    def turn(self) -> None:
+        """Take up what is due. To be called every tenth of a second or so."""
+        now_ms = self._clock.now_ms()
+        for delivery, due_ms in self.waiting.leaving(now_ms):
+            if due_ms <= now_ms:
+                self._queue(delivery)
+            elif not self._ended_unsent(delivery):
+                self._move(parked(delivery, "waiting", due_ms - now_ms), delivery)
+        self._pump()
+
+    def measure(self) -> None:
+        """Bring the metrics up to date that nobody changes as it goes."""
+        self._telling.still_closed(self._lanes.closed())
+
+    async def release(self, partitions: Collection[tuple[str, int]], patience_s: float) -> None:
         """Begin nothing more of these partitions; let what is in flight end, but wait no longer than that.
 
-        The backlog is to forget them right after it, before anything else is awaited.
+        The backlog is to forget them right after it, before anything else is awaited but a commit.
         """
 
         def unwanted(delivery: Delivery) -> bool:
-            return delivery.source.partition in partitions
+            return (delivery.source.topic, delivery.source.partition) in partitions
 
         self._leaving.update(partitions)
-        self._lanes.drop(unwanted)
-        for number, (timer, delivery) in list(self._waiting.items()):
-            if unwanted(delivery):
-                timer.cancel()
-                del self._waiting[number]
+        self._lanes.drop(unwanted, self._pulse.now_ms())
+        self.waiting.drop(unwanted)
+        self._not_so_soon(unwanted)
         await self._ended([task for task, delivery in self._tasks.items() if unwanted(delivery)], patience_s)
         self._leaving.difference_update(partitions)
 
     async def drain(self, patience_s: float) -> None:
         """Begin nothing more at all; let what is in flight end, but wait no longer than that."""
         self._draining = True
-        for timer, _ in self._waiting.values():
-            timer.cancel()
-        self._waiting.clear()
+        self._not_so_soon(lambda _: True)
+        if self._pump_at is not None:
+            self._pump_at.cancel()
         await self._ended(list(self._tasks), patience_s)
 
     async def _ended(self, tasks: list[asyncio.Task[None]], patience_s: float) -> None:
@@ -135,19 +165,57 @@ class Runner:
             log.warning("requests in flight were given up, they are sent again", count=len(late))
             await asyncio.wait(late, timeout=1)
 
+    def _not_so_soon(self, unwanted: Callable[[Delivery], bool]) -> list[Delivery]:
+        """Those that wait in memory for their next attempt, and no longer do."""
+        found = []
+        for number, (timer, delivery) in list(self._soon.items()):
+            if unwanted(delivery):
+                timer.cancel()
+                del self._soon[number]
+                found.append(delivery)
+        return found
+
     def _queue(self, delivery: Delivery) -> None:
-        channel = CHANNELS.get(delivery.action.action_type)
-        action, event = delivery.action, delivery.event
-        destination = decide.UNSUPPORTED if channel is None else channel.destination(event, action.config)
-        self._lanes.add(Lane(destination, subject(event)), delivery)
+        if self._ended_unsent(delivery):
+            return
+        channel, source = CHANNELS[delivery.action.action_type], delivery.source
+        refused = self._lanes.add(
+            Lane(_destination(channel, delivery, self._services), subject(delivery.event)),
+            delivery,
+            self._pulse.now_ms(),
+            channel.rate,
+            returns=source.topic in self.waiting.topics,
+            pressed=self._backlog.pressed((source.topic, source.partition)),
+            strained=self._pulse.strained,
+        )
+        if refused is not None:
+            self._park(delivery, refused)
 
     def _pump(self) -> None:
-        """Begin all that may begin."""
-        while not self._draining and (taken := self._lanes.take()) is not None:
+        """Begin all that may begin, and come again when a destination that is held back may be asked."""
+        # What can't be written down for now isn't sent either: it would be sent again.
+        if self._draining or self._ledger.behind:
+            return
+        now_ms = self._pulse.now_ms()
+        while (taken := self._lanes.take(now_ms)) is not None:
             lane, delivery = taken
             task = asyncio.create_task(self._deliver(lane, delivery))
             self._tasks[task] = delivery
             task.add_done_callback(self._tidy)
+        at_ms = self._lanes.wakes_at()
+        if at_ms == self._pump_at_ms:
+            return
+        self._pump_at_ms = at_ms
+        if self._pump_at is not None:
+            self._pump_at.cancel()
+            self._pump_at = None
+        if at_ms != NEVER:
+            delay_s = max(at_ms - now_ms, 1) / 1000
+            self._pump_at = asyncio.get_running_loop().call_later(delay_s, self._wake)
+
+    def _wake(self) -> None:
+        self._pump_at, self._pump_at_ms = None, NEVER
+        self._pump()
 
     def _tidy(self, task: asyncio.Task[None]) -> None:
         del self._tasks[task]
@@ -156,120 +224,141 @@ class Runner:
             self.failed.set_exception(task.exception() or RuntimeError())
 
     async def _deliver(self, lane: Lane, delivery: Delivery) -> None:
-        """One attempt: decide, send, decide, write it down, go on."""
-        channel = CHANNELS.get(delivery.action.action_type)
-        started_ms = self._clock_ms()
-        host: str | None = None
+        """One attempt: send, decide, write it down, go on."""
+        channel = CHANNELS[delivery.action.action_type]
+        started_ms, began_ms = self._clock.now_ms(), self._pulse.now_ms()
+        attempt: Attempt | None = None
         try:
-            decision = decide.before(delivery, started_ms, self._limits, supported=channel is not None)
-            if decision is None:
-                assert channel is not None
-                outcome, host = await self._attempt(channel, delivery)
-                decision = decide.after(delivery, outcome, self._clock_ms(), self._limits, self._roll())
+            # Its automation may have been switched off while it queued.
+            if not self._ended_unsent(delivery):
+                attempt = await self._attempts.make(channel, delivery)
         finally:
-            self._lanes.give_back(lane)
+            self._learn(lane, attempt, self._pulse.now_ms() - began_ms)
+            self._lanes.give_back(lane, self._pulse.now_ms())
+            self._evict(lane.destination)
             self._pump()
-        if not self.backlog.holds(delivery.source):
+        if attempt is None or not self._backlog.holds(delivery.source):
             return
-        result = self._result(delivery, decision, started_ms, host)
-        writing = self._results.write(result)
-        if decision.status == decide.DEAD:
-            await self._results.dead_letter(delivery, decision)
-        self._tell(delivery, result)
-        if decision.delay_ms is None:
-            await writing
-            self.backlog.ended(delivery.source)
+        if attempt.interrupted and not delivery.test:
+            # Ended by us, not by the service: who has had it is remembered, and no attempt is counted.
+            left = delivery._replace(recipients_left=attempt.outcome.recipients_left)
+            self._move(parked(left, "interrupted", 0), left)
         else:
-            writing.add_done_callback(self._written)
-            self._wait(delivery._replace(attempt=delivery.attempt + 1), decision.delay_ms)
+            decision = decide.after(delivery, attempt.outcome, self._clock.now_ms(), self._limits, self._roll())
+            self._conclude(delivery, decision, started_ms, attempt)
 
-    async def _attempt(self, channel: Channel, delivery: Delivery) -> tuple[Outcome, str | None]:
-        """The outcome of one attempt and the host that it went to. A channel's mistake is an outcome too."""
-        try:
-            request = self._request(channel, delivery)
-            if isinstance(request, Failure):
-                return failed(request), None
-            host = _host(request.url)
-            answer = await self._send(request, delivery.action.timeout_ms)
-            return (failed(answer) if isinstance(answer, Failure) else channel.classify(answer)), host
-        except Exception as error:
-            # Its text may hold a secret, so the log has only its type.
-            log.error("an attempt failed unexpectedly", delivery_id=delivery.id, error=type(error).__name__)
-            return failed(Failure("internal_error")), None
+    def _ended_unsent(self, delivery: Delivery) -> bool:
+        """Whether it is not to be sent at all; then it has ended here."""
+        now_ms = self._clock.now_ms()
+        muted = not delivery.test and self._mutes.muted(delivery.event, delivery.asked_at_ms)
+        supported = delivery.action.action_type in CHANNELS
+        decision = decide.before(delivery, now_ms, self._limits, muted=muted, supported=supported)
+        if decision is None:
+            return False
+        if decision.status != decide.EXPIRED or self._clock.confirmed:
+            self._conclude(delivery, decision, now_ms, None)
+        elif delivery.test:
+            return False
+        else:
+            # The host's own clock may be wrong by days: a trip through the brokers tells their time.
+            self._move(parked(delivery, CLOCK_UNSURE, 0), delivery, now_ms=0)
+        return True
 
-    def _request(self, channel: Channel, delivery: Delivery) -> Request | Failure:
-        event, config = delivery.event, delivery.action.config
-        values = {}
-        for name in channel.secret_names(config):
-            value = self._secrets.find(event.tenant_slug, name)
-            if value is None:
-                return Failure(f"secret_missing: {name[:128]}")
-            values[name] = value
-        return channel.request(event, config, values)
+    def _learn(self, lane: Lane, attempt: Attempt | None, took_ms: int) -> None:
+        """What an attempt says of its destination."""
+        health, now_ms = self._lanes.health(lane.destination), self._pulse.now_ms()
+        if attempt is None or attempt.fault is None:
+            health.unsent()
+            return
+        asked_ms = retry_after_ms(attempt.outcome.retry_after, self._clock.now_ms())
+        if asked_ms is not None:
+            health.patience(now_ms, min(asked_ms, self._limits.schedule.retry_after_max_ms))
+        # Who fails and asks for no patience to speak of has failed.
+        if attempt.fault and (asked_ms or 0) < 1_000:
+            if health.failed(now_ms):
+                self._telling.closed(lane.destination, attempt.host, health.closed_until_ms - now_ms)
+        else:
+            if health.closed:
+                self._telling.opened(lane.destination)
+            health.answered(took_ms)
+
+    def _evict(self, destination: str) -> None:
+        for delivery, refused in self._lanes.evict(destination, self._pulse.now_ms()):
+            self._park(delivery, refused)
+
+    def _conclude(self, delivery: Delivery, decision: Decision, started_ms: int, attempt: Attempt | None) -> None:
+        """Write down what an attempt, or the lack of one, has come to."""
+        now_ms = self._clock.now_ms()
+        result = result_of(delivery, decision, started_ms, now_ms, None if attempt is None else attempt.host)
+        records: list[Record] = [result_record(result, self._codec)]
+        self._telling.result(delivery, result)
+        ends = True
+        if decision.status == decide.DEAD and not delivery.test:
+            records.append(dead_letter(delivery, decision))
+        elif decision.delay_ms is not None:
+            if self._leaves(delivery, decision, decision.delay_ms):
+                records.append(retry_record(delivery, decision, self._limits.schedule, now_ms))
+            else:
+                ends = False
+                again = delivery._replace(
+                    attempt=delivery.attempt + 1, tries=delivery.tries + 1, http_status=decision.http_status
+                )
+                self._wait(again, decision.delay_ms)
+        self._ledger.add(Entry(delivery, tuple(records), ends))
+
+    def _leaves(self, delivery: Delivery, decision: Decision, delay_ms: int) -> bool:
+        """Whether a delivery waits for its next attempt in a retry topic: long, or with more to remember.
+
+        How often it was tried is kept with the offsets, up to a bound; who of many has had it only in headers.
+        """
+        many = delivery.tries + 1 >= MOST_TRIES
+        return delay_ms > self._limits.schedule.in_memory_ms or many or bool(decision.recipients_left)
+
+    def _park(self, delivery: Delivery, refused: Refused) -> None:
+        """Let a delivery whose destination takes nothing now wait in a retry topic, without an attempt."""
+        if self._ended_unsent(delivery):
+            return
+        now_ms = self._clock.now_ms()
+        if delivery.test:
+            # Whoever asked for a test waits for its answer now.
+            self._conclude(delivery, Decision(decide.DEAD, 0, refused.reason), now_ms, None)
+            return
+        age_ms = max(0, now_ms - delivery.asked_at_ms)
+        delay_ms = refused.for_ms
+        if not refused.exact:
+            delay_ms = parked_delay_ms(self._limits.schedule, age_ms, refused.for_ms, self._roll())
+        # That it has become too old is told on time, however long its destination takes nothing.
+        left_ms = (delivery.action.max_age_ms or self._limits.max_age_ms) - age_ms + 1_000
+        self._move(parked(delivery, refused.reason, min(delay_ms, left_ms)), delivery)
+
+    def _move(self, decision: Decision, delivery: Delivery, now_ms: int | None = None) -> None:
+        """Go on with a delivery in a retry topic: here it has ended. ``now_ms`` is for where the clock is unsure."""
+        self._telling.moved(delivery, decision)
+        now_ms = self._clock.now_ms() if now_ms is None else now_ms
+        record = retry_record(delivery, decision, self._limits.schedule, now_ms)
+        self._ledger.add(Entry(delivery, (record,)))
 
     def _wait(self, delivery: Delivery, delay_ms: int) -> None:
-        if self._draining or delivery.source.partition in self._leaving:
+        place = delivery.source.topic, delivery.source.partition
+        if self._draining or place in self._leaving:
             return
         self._timers += 1
         number = self._timers
 
         def again() -> None:
-            del self._waiting[number]
-            if self.backlog.holds(delivery.source):
+            del self._soon[number]
+            if self._backlog.holds(delivery.source):
                 self._queue(delivery)
                 self._pump()
 
         timer = asyncio.get_running_loop().call_later(delay_ms / 1000, again)
-        self._waiting[number] = (timer, delivery)
-
-    def _written(self, writing: asyncio.Future[None]) -> None:
-        error = None if writing.cancelled() else writing.exception()
-        if isinstance(error, KafkaException) and not self.failed.done():
-            self.failed.set_exception(error)
-
-    def _result(self, delivery: Delivery, decision: Decision, started_ms: int, host: str | None) -> ActionResult:
-        event, finished_ms = delivery.event, self._clock_ms()
-        return ActionResult(
-            delivery_id=delivery.id,
-            event_id=event.id,
-            action_id=delivery.action.id,
-            action_type=delivery.action.action_type,
-            automation_id=event.automation_id,
-            tenant_id=event.tenant_id,
-            status=decision.status,
-            attempt=decision.attempt,
-            error=decision.reason,
-            http_status=decision.http_status,
-            started_at=started_ms,
-            finished_at=finished_ms,
-            flow_run_id=event.flow_run_id,
-            agent_config_id=event.agent_config_id,
-            flow_group_id=event.flow_group_id,
-            destination=host,
-            next_attempt_at=None if decision.delay_ms is None else finished_ms + decision.delay_ms,
-        )
-
-    def _tell(self, delivery: Delivery, result: ActionResult) -> None:
-        known = result.action_type if result.action_type in CHANNELS else "other"
-        self._metrics[ACTIONS].labels(known, result.status).inc()
-        if result.status == decide.SUCCEEDED:
-            since_s = (result.finished_at - delivery.event.detected_at) / 1000
-            self._metrics[DELIVERY_LATENCY_SECONDS].observe(max(0.0, since_s))
-        level = "info" if result.status == decide.SUCCEEDED else "warning"
-        getattr(log, level)(
-            f"delivery {result.status}",
-            event_id=result.event_id,
-            delivery_id=result.delivery_id,
-            automation_id=result.automation_id,
-            action_type=result.action_type,
-            attempt=result.attempt,
-            reason=result.error,
-            destination=result.destination,
-        )
+        self._soon[number] = (timer, delivery)
 
 
-def _host(url: str) -> str | None:
+def _destination(channel: Channel, delivery: Delivery, services: Services) -> str:
+    """Where it goes; a config that a channel stumbles over goes nowhere, and is told so when it is tried."""
     try:
-        return URL(url).host
-    except ValueError:
-        return None
+        return channel.destination(delivery.event, delivery.action.config, services)
+    except Exception as error:
+        log.error("a destination can't be told", delivery_id=delivery.id, error=type(error).__name__)
+        return "invalid"

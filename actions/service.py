@@ -4,43 +4,74 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
-from threading import Timer
+from threading import Thread, Timer
+from typing import NamedTuple
 
 import structlog
 from confluent_kafka import KafkaException
 
+from actions.backlog import Backlog
+from actions.channels.channel import Rate
+from actions.clock import Clock
 from actions.decide import Limits
-from actions.egress import egress_policy
 from actions.intake import Intake
 from actions.kafka_clients import consumer_config, producer_config
-from actions.lanes import OVERALL
+from actions.lanes import OVERALL, Lanes
+from actions.ledger import Ledger
+from actions.mutes import Mutes
+from actions.mutes_reader import MutesReader
 from actions.one_thread import OneThread
-from actions.results import ResultLog
-from actions.runner import Runner
+from actions.pulse import Pulse
+from actions.runner import Means, Runner
 from actions.schedule import Schedule
 from actions.secrets import SecretStore
-from actions.sender import Sender
+from actions.services import services_of
 from actions.source import EventSource, SourceFailed
+from actions.telling import Telling
+from actions.transport.transport import transport_of
 from schemas.codec import Codec, RegistryError, RegistryUnavailable
 from schemas.records import ActionResult
 from schemas.registry import RegistrySource
+from streams.errors import Lost, StateError
 from streams.http_endpoints import Endpoints
-from streams.metrics import Metrics
-from streams.telemetry import configure_logging
+from streams.metrics import DELIVERIES_IN_FLIGHT, DELIVERIES_PENDING, Metrics
+from streams.telemetry import configure_logging, librdkafka_logger
+from streams.transaction import end_predecessor
 from topology.kafka_config import admin
 from topology.settings import SettingError, Settings
-from topology.topics import ACTION_RESULTS, AUTOMATION_EVENTS, EVENTS_DLQ
+from topology.topics import (
+    ACTION_RESULTS,
+    AUTOMATION_EVENTS,
+    AUTOMATION_TESTS,
+    AUTOMATIONS,
+    EVENTS_DLQ,
+    RETRY_1H,
+    RETRY_1M,
+    RETRY_10M,
+)
 
 log = structlog.get_logger()
 
 LEAVE_WITHIN_S = 9.5
 REACH_S = 3.0
 RETRY_S = 1.0
+LOST_S = 3.0
+HANGS_AFTER_S = 60.0
+"""A commit that takes longer hangs in a client's call that has no end."""
 FAILED, MISUSED = 1, 2
+READ = (AUTOMATION_EVENTS, AUTOMATION_TESTS, RETRY_1M, RETRY_10M, RETRY_1H)
+"""The topics that deliveries come from."""
 
 
-def run(settings: Settings) -> int:
+class Tuning(NamedTuple):
+    """What is fixed for users and shortened by tests: when it is tried again."""
+
+    schedule: Schedule = Schedule()
+
+
+def run(settings: Settings, tuning: Tuning | None = None) -> int:
     """Deliver actions until SIGTERM or SIGINT; the process's exit code: 0, 1 = failed, 2 = wrong settings.
 
     For the main thread of a process of its own, which is to end when this returns: after a signal it leaves
@@ -48,22 +79,31 @@ def run(settings: Settings) -> int:
     """
     configure_logging(settings)
     try:
-        return asyncio.run(_serve(settings))
+        return asyncio.run(_serve(settings, tuning or Tuning()))
     except SettingError as error:
         log.error("wrong settings", problem=str(error))
+        return MISUSED
+    except StateError as error:
+        log.error("the action runner stops", problem=str(error))
         return MISUSED
     except (SourceFailed, RegistryError) as error:
         log.error("the action runner can't go on", problem=str(error))
     except KafkaException as error:
         log.error("the action runner can't go on", problem=error.args[0].str())
+    except Exception as error:
+        # Its text may hold a secret.
+        log.error("the action runner can't go on", problem=f"unexpected {type(error).__name__}")
     return FAILED
 
 
-async def _serve(settings: Settings) -> int:
+async def _serve(settings: Settings, tuning: Tuning) -> int:
     stopping = _stop_on_signals()
+    secrets = SecretStore(settings.secrets_dir, settings.secret_env)
+    # Files for TLS that can't be used are told before anything is waited for.
+    sending = transport_of(settings, secrets)
     # Name servers that don't answer hold threads: one for each request that may be under way.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(OVERALL, "names"))
-    kafka = OneThread("events")
+    kafka = OneThread("kafka")
     metrics = Metrics()
     starting = _Probe()
     try:
@@ -71,39 +111,82 @@ async def _serve(settings: Settings) -> int:
     except OSError as error:
         raise SettingError(f"HTTP_PORT={settings.http_port}: {error.strerror}: give another one") from None
     endpoints.start()
+    mutes = Mutes()
     try:
         log.info("the action runner starts", http_port=endpoints.port, group=settings.actions_group)
         written = Codec(_registry(settings), settings.topic_prefix)
         if await _reached(settings, written, kafka, stopping):
-            await _deliver(settings, written, kafka, stopping, metrics, starting)
+            starting.reader = reader = MutesReader(settings, mutes)
+            await _either(reader.caught_up, reader.failed, stopping)
+            leaving = asyncio.create_task(_leave_with(reader, stopping))
+            async with sending as transport:
+                means = Means(transport.send, secrets, services_of(settings), mutes, Clock(), Pulse())
+                means.pulse.start()
+                while not stopping.is_set():
+                    await _deliver(settings, tuning, written, stopping, metrics, means, starting)
+                means.pulse.stop()
+            leaving.cancel()
+            reader.stop()
+            if reader.failed.is_set():
+                return FAILED
         log.info("the action runner has left")
     finally:
         endpoints.stop()
     return 0
 
 
+async def _leave_with(reader: MutesReader, stopping: asyncio.Event) -> None:
+    """Without knowing which automations are off, nothing may be sent."""
+    await reader.failed.wait()
+    stopping.set()
+
+
 async def _deliver(
     settings: Settings,
+    tuning: Tuning,
     written: Codec,
-    kafka: OneThread,
     stopping: asyncio.Event,
     metrics: Metrics,
+    means: Means,
     probe: "_Probe",
 ) -> None:
-    """Make all parts, join them, and run them to the end."""
-    topic = settings.topic
+    """Make one set of clients and what works with them, and run it until asked to leave, or until it is lost."""
     # A codec is for one thread: this one for the consumer's, the other for the loop's.
     read = Codec(_registry(settings), settings.topic_prefix)
-    results = ResultLog(producer_config(settings), written, topic(ACTION_RESULTS), topic(EVENTS_DLQ))
-    source = EventSource(consumer_config(settings), topic(AUTOMATION_EVENTS), read)
-    limits = Limits(Schedule(), settings.max_attempts, settings.action_max_age_s * 1000)
-    secrets = SecretStore(settings.secrets_dir, settings.secret_env)
-    async with Sender(egress_policy(settings.egress_allow)) as sender:
-        runner = Runner(limits, sender.send, results, secrets, metrics)
-        intake = Intake(source, kafka, runner, metrics, settings.commit_interval_ms / 1000)
-        probe.intake = intake
-        await intake.run(stopping)
-        await kafka.call(results.close, 1.0)
+    config = producer_config(settings)
+    topics = {name: settings.topic(name) for name in READ}
+    source = EventSource(
+        consumer_config(settings), topics, read, lambda owner: end_predecessor(config, owner, librdkafka_logger())
+    )
+    backlog = Backlog()
+    ledger = Ledger(config, means.clock.appended, source, backlog, metrics, settings.topic)
+    lanes = Lanes(each=settings.destination_concurrency, rate=_rate(settings))
+    limits = Limits(tuning.schedule, settings.max_attempts, settings.action_max_age_s * 1000)
+    runner = Runner(limits, means, written, lanes, backlog, ledger, Telling(metrics))
+    metrics[DELIVERIES_PENDING].set_function(lambda: backlog.open(READ)[0])
+    metrics[DELIVERIES_IN_FLIGHT].set_function(lambda: lanes.out)
+    probe.intake = Intake(source, runner, backlog, ledger, means.clock, metrics, settings.commit_interval_ms / 1000)
+    probe.ledger = ledger
+    try:
+        await ledger.open()
+        await probe.intake.run(stopping)
+    except Lost as error:
+        log.warning("starting over with new clients", problem=str(error))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), LOST_S)
+    finally:
+        with contextlib.suppress(RuntimeError):  # closed before
+            source.close()
+        probe.intake.close()
+        ledger.close()
+
+
+async def _either(*events: asyncio.Event) -> None:
+    """Wait until one of them is set."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
 
 
 async def _reached(settings: Settings, written: Codec, kafka: OneThread, stopping: asyncio.Event) -> bool:
@@ -129,8 +212,14 @@ async def _reached(settings: Settings, written: Codec, kafka: OneThread, stoppin
 
 def _missing_topics(settings: Settings) -> list[str]:
     found = admin(settings).list_topics(timeout=REACH_S).topics
-    needed = [settings.topic(name) for name in (AUTOMATION_EVENTS, ACTION_RESULTS, EVENTS_DLQ)]
+    needed = [settings.topic(name) for name in (AUTOMATIONS, *READ, ACTION_RESULTS, EVENTS_DLQ)]
     return [name for name in needed if name not in found]
+
+
+def _rate(settings: Settings) -> Rate | None:
+    """``DESTINATION_RATE``; a second's worth may go at once."""
+    rate = settings.destination_rate
+    return Rate(rate, max(1, round(rate))) if rate else None
 
 
 def _registry(settings: Settings) -> RegistrySource | None:
@@ -156,15 +245,31 @@ def _stop_on_signals() -> asyncio.Event:
 
 
 class _Probe:
-    """What the endpoints answer before and after there is an intake."""
+    """What the endpoints answer before and after there is an intake. It also ends a process that hangs."""
 
     intake: Intake | None = None
+    ledger: Ledger | None = None
+    reader: MutesReader | None = None
+
+    def __init__(self) -> None:
+        Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(1)
+            if self.ledger is not None and self.ledger.busy_s > HANGS_AFTER_S:
+                log.error("a call to the Kafka client hangs: ending, so that other members take over")
+                os._exit(FAILED)
 
     def healthy(self) -> str | None:
         return None if self.intake is None else self.intake.unhealthy()
 
     def ready(self) -> str | None:
-        return "Kafka has not been reached yet" if self.intake is None else self.intake.unready()
+        if self.intake is None:
+            return "Kafka has not been reached yet"
+        if self.reader is not None and self.reader.problem is not None:
+            return f"the control topic can't be read: {self.reader.problem}"
+        return self.intake.unready()
 
 
 _SAMPLE = ActionResult("", "", "", "", "", "", "", 0, None, None, 0, 0)

@@ -1,16 +1,18 @@
 """Where events come from: the group's consumer, on a thread of its own.
 
-All methods but the constructor run on that thread. Rebalances happen within ``read`` and ``close`` and wait
+All methods but ``consumer_group_metadata`` run on that thread. Rebalances happen within ``read`` and ``close`` and wait
 there for the listener, so nothing is read of a partition before the listener knows that it has it, and a
 partition is let go only after what it reached is committed.
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
 import structlog
 from confluent_kafka import (
+    OFFSET_BEGINNING,
     OFFSET_INVALID,
     Consumer,
     KafkaError,
@@ -19,33 +21,40 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from actions.offsets import Resumed, resumed
 from schemas.codec import Codec, RegistryUnavailable, Rejected
+from schemas.delivery_headers import DeliveryHeaders, decode_headers
 from schemas.records import AutomationEvent
+from streams.app import Place
+from streams.errors import shut_out_by_twin
 from streams.telemetry import librdkafka_logger
 
 log = structlog.get_logger()
 
+READ_AT_ONCE = 500
+COMMITTED_S = 2.0
+"""How long the brokers have to tell what a partition's last owner committed, before it is helped along."""
+TAKEOVER_S = 20.0
+
 
 class Read(NamedTuple):
-    """A record as it was read: its event, or why it has none."""
+    """A record as it was read: its event, or why it has none. ``place`` names the topic without prefix."""
 
-    partition: int
+    place: Place
     offset: int
     key: bytes | None
     value: bytes
+    log_ms: int
     event: AutomationEvent | Rejected
+    headers: DeliveryHeaders | None
 
 
 class Listener(Protocol):
-    """Who is told of rebalances and of commits that failed, on the source's thread.
+    """Who is told of rebalances, on the source's thread. ``revoked`` returns when all is committed."""
 
-    ``revoked`` gives the points to commit.
-    """
-
-    def assigned(self, partitions: list[int]) -> None: ...
-    def revoked(self, partitions: list[int]) -> dict[int, int]: ...
-    def lost(self, partitions: list[int]) -> None: ...
-    def commit_failed(self, partitions: list[int]) -> None: ...
+    def assigned(self, partitions: Mapping[Place, Resumed]) -> None: ...
+    def revoked(self, partitions: list[Place]) -> None: ...
+    def lost(self, partitions: list[Place]) -> None: ...
 
 
 class SourceFailed(Exception):
@@ -53,124 +62,204 @@ class SourceFailed(Exception):
 
 
 class EventSource:
-    """Reads committed events of the partitions that the group gives this process."""
+    """Reads committed events of the partitions that the group gives this process.
 
-    def __init__(self, config: Mapping[str, Any], topic: str, codec: Codec) -> None:
-        self._topic = topic
+    ``topics`` are full names by names without prefix. ``end_predecessor`` is given the transactional id of a
+    process that has left a partition's offsets pending.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        topics: Mapping[str, str],
+        codec: Codec,
+        end_predecessor: Callable[[str], None],
+    ) -> None:
+        self._config = dict(config)
+        self._topics = dict(topics)
+        self._bases = {name: base for base, name in topics.items()}
         self._codec = codec
-        self._listener: Listener | None = None
+        self._end_predecessor = end_predecessor
         self._raw: deque[Message] = deque()
-        self._paused = False
-        self._consumer = Consumer({**config, "on_commit": self._committed}, logger=librdkafka_logger())
+        self._paused: set[TopicPartition] = set()
+        self._consumer = Consumer(self._config, logger=librdkafka_logger())
+        self._membership: Any = None
+
+    def consumer_group_metadata(self) -> Any:
+        """What proves this process's membership, as of the last ``read`` or rebalance. For any thread.
+
+        Asked of the client by another thread it would wait for the rebalance that waits for that thread. One
+        that is out of date is refused by the brokers.
+        """
+        return self._membership
 
     def subscribe(self, listener: Listener) -> None:
         """Join the group."""
-        self._listener = listener
 
         def assigned(_: Consumer, partitions: list[TopicPartition]) -> None:
-            self._paused = False
-            listener.assigned([p.partition for p in partitions])
+            positions, found = self._resume(partitions)
+            listener.assigned(found)
+            self._consumer.incremental_assign(positions)
+            self._remember()
 
         def revoked(_: Consumer, partitions: list[TopicPartition]) -> None:
-            points = listener.revoked(self._forget(partitions))
-            self.commit_now(points)
+            self._remember()
+            listener.revoked(self._forget(partitions))
 
         def lost(_: Consumer, partitions: list[TopicPartition]) -> None:
             listener.lost(self._forget(partitions))
 
-        self._consumer.subscribe([self._topic], on_assign=assigned, on_revoke=revoked, on_lost=lost)
+        self._consumer.subscribe(list(self._bases), on_assign=assigned, on_revoke=revoked, on_lost=lost)
 
-    def read(self, most: int, timeout_s: float) -> list[Read]:
-        """At most so many records, waiting for the first. With ``most`` 0 the partitions are paused."""
-        self._pause(most == 0)
-        room = most - len(self._raw)
-        first = self._consumer.poll(0 if self._raw and room > 0 else timeout_s)
-        messages = [] if first is None else [first]
-        if first is not None and room > 1:
-            messages += self._consumer.consume(room - 1, 0)
-        for message in messages:
-            if self._is_record(message):
-                self._raw.append(message)
-        return self._decoded(most)
+    def read(self, closed: Collection[Place], timeout_s: float) -> list[Read]:
+        """What has come, waiting for the first. Partitions that are ``closed`` are paused."""
+        self._pause(closed)
+        first = self._consumer.poll(timeout_s)
+        messages = [] if first is None else [first, *self._consumer.consume(READ_AT_ONCE - 1, 0)]
+        self._remember()
+        self._raw.extend(message for message in messages if self._is_record(message))
+        return self._decoded()
 
-    def commit(self, points: dict[int, int]) -> None:
-        """Hand the points to the broker without waiting for it."""
-        try:
-            self._consumer.commit(offsets=self._offsets(points), asynchronous=True)
-        except KafkaException as error:
-            self._commit_failed(list(points), error.args[0])
+    def hear_of_twin(self) -> None:
+        """Wait until the next heartbeat would tell that a twin has taken this member's place.
 
-    def commit_now(self, points: dict[int, int]) -> None:
-        """Commit the points and wait for the broker's answer."""
-        if not points:
-            return
-        try:
-            self._consumer.commit(offsets=self._offsets(points), asynchronous=False)
-        except KafkaException as error:
-            self._commit_failed(list(points), error.args[0])
+        Raises ``StateError`` then.
+        """
+        if "group.instance.id" in self._config:
+            give_up_at = monotonic() + self._config["heartbeat.interval.ms"] / 1000 + 1
+            while monotonic() < give_up_at:
+                message = self._consumer.poll(0.1)
+                if message is not None:
+                    self._is_record(message)
 
-    def lag(self) -> dict[int, int]:
+    def lag(self) -> dict[Place, int]:
         """Records not yet read of each assigned partition, as far as the client knows."""
         lag = {}
         for at in self._consumer.position(self._consumer.assignment()):
             low, high = self._consumer.get_watermark_offsets(at, cached=True)
             if high != OFFSET_INVALID and high >= 0:
-                lag[at.partition] = max(0, high - (at.offset if at.offset >= 0 else max(low, 0)))
+                read = at.offset if at.offset >= 0 else max(low, 0)
+                lag[self._bases[at.topic], at.partition] = max(0, high - read)
         return lag
 
     def close(self) -> None:
-        """Leave the group; the listener is asked for last points."""
+        """Leave the group; the listener gives its partitions up."""
         self._consumer.close()
 
-    def _pause(self, paused: bool) -> None:
-        assignment = self._consumer.assignment()
-        if paused == self._paused or not assignment:
-            return
-        (self._consumer.pause if paused else self._consumer.resume)(assignment)
-        self._paused = paused
+    def _remember(self) -> None:
+        self._membership = self._consumer.consumer_group_metadata()
 
-    def _forget(self, partitions: list[TopicPartition]) -> list[int]:
-        numbers = [p.partition for p in partitions]
-        self._raw = deque(message for message in self._raw if message.partition() not in numbers)
-        return numbers
+    def _resume(self, partitions: list[TopicPartition]) -> tuple[list[TopicPartition], dict[Place, Resumed]]:
+        """Where to go on in these partitions, and what has ended beyond that."""
+        positions, found = [], {}
+        for at in self._committed(partitions):
+            offset, place = self._in_log(at), (self._bases[at.topic], at.partition)
+            positions.append(TopicPartition(at.topic, at.partition, offset))
+            found[place] = resumed(at.metadata, at.offset) if offset == at.offset else Resumed()
+        return positions, found
+
+    def _in_log(self, at: TopicPartition) -> int:
+        """The committed offset, or where the log has its nearest record if it has lost that one."""
+        if at.offset < 0:
+            return OFFSET_BEGINNING
+        low, high = self._consumer.get_watermark_offsets(at, COMMITTED_S)
+        if low <= at.offset <= high:
+            return at.offset
+        nearest = max(low, min(at.offset, high))
+        log.error(
+            "the log doesn't have the committed offset: records are gone, it goes on at the nearest",
+            topic=at.topic,
+            partition=at.partition,
+            committed=at.offset,
+            nearest=nearest,
+        )
+        return nearest
+
+    def _committed(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        """The group's positions. They are pending while a process that is gone has left a transaction open."""
+        wanted = [TopicPartition(at.topic, at.partition) for at in partitions]
+        give_up_at = monotonic() + TAKEOVER_S
+        while True:
+            try:
+                return self._checked(self._consumer.committed(wanted, timeout=COMMITTED_S))
+            except KafkaException as error:
+                if monotonic() > give_up_at:
+                    raise SourceFailed(f"where to go on can't be read: {error.args[0].str()}") from error
+                log.warning("where to go on is still pending", reason=error.args[0].name())
+            self._end_predecessors(wanted)
+
+    def _end_predecessors(self, wanted: list[TopicPartition]) -> None:
+        """End the open transactions of those who committed these partitions last."""
+        # A reader of uncommitted data is told the last settled position at once.
+        config = {name: value for name, value in self._config.items() if name != "group.instance.id"}
+        reader = Consumer({**config, "isolation.level": "read_uncommitted"}, logger=librdkafka_logger())
+        try:
+            settled = self._checked(reader.committed(wanted, timeout=COMMITTED_S))
+            owners = {resumed(at.metadata, at.offset).owner for at in settled}
+            for owner in sorted(owners - {""}):
+                self._end_predecessor(owner)
+        except KafkaException as error:
+            log.warning("a predecessor's transaction can't be ended yet", reason=error.args[0].name())
+        finally:
+            reader.close()
+
+    def _checked(self, found: list[TopicPartition]) -> list[TopicPartition]:
+        for at in found:
+            if at.error is not None:
+                raise KafkaException(at.error)
+        return found
+
+    def _pause(self, closed: Collection[Place]) -> None:
+        assigned = {TopicPartition(at.topic, at.partition) for at in self._consumer.assignment()}
+        wanted = {at for at in assigned if self._raw or (self._bases[at.topic], at.partition) in closed}
+        paused = self._paused & assigned
+        if wanted - paused:
+            self._consumer.pause(list(wanted - paused))
+        if paused - wanted:
+            self._consumer.resume(list(paused - wanted))
+        self._paused = wanted
+
+    def _forget(self, partitions: list[TopicPartition]) -> list[Place]:
+        places = [(self._bases[at.topic], at.partition) for at in partitions]
+        # The client remembers a pause for longer than an assignment: the partition may come back.
+        stale = [at for at in self._paused if (self._bases[at.topic], at.partition) in places]
+        if stale:
+            self._consumer.resume(stale)
+        self._raw = deque(message for message in self._raw if self._place(message) not in places)
+        self._paused -= {TopicPartition(at.topic, at.partition) for at in partitions}
+        return places
 
     def _is_record(self, message: Message) -> bool:
         error = message.error()
         if error is None:
             return True
+        if error.code() == KafkaError.FENCED_INSTANCE_ID or "fenced" in error.str().lower():
+            raise shut_out_by_twin(str(self._config.get("group.instance.id")))
         if error.fatal():
             raise SourceFailed(error.str())
-        log.warning("reading events failed, it goes on", reason=error.name())
+        if error.code() != KafkaError._PARTITION_EOF:
+            log.warning("reading events failed, it goes on", reason=error.name())
         return False
 
-    def _decoded(self, most: int) -> list[Read]:
+    def _decoded(self) -> list[Read]:
         found: list[Read] = []
-        while self._raw and len(found) < most:
+        while self._raw:
             message = self._raw[0]
-            partition, offset, value = message.partition(), message.offset(), message.value()
-            assert partition is not None
+            offset, value = message.offset(), message.value()
             assert offset is not None
             try:
                 event = self._codec.decode_event(value)
             except RegistryUnavailable:
-                log.warning("the schema registry is unreachable, events wait for it", partition=partition)
+                log.warning("the schema registry is unreachable, events wait for it")
                 break
             self._raw.popleft()
-            found.append(Read(partition, offset, message.key(), value or b"", event))
+            log_ms = max(0, message.timestamp()[1])
+            headers = decode_headers(message.headers())  # type: ignore[arg-type]
+            found.append(Read(self._place(message), offset, message.key(), value or b"", log_ms, event, headers))
         return found
 
-    def _offsets(self, points: dict[int, int]) -> list[TopicPartition]:
-        return [TopicPartition(self._topic, partition, point) for partition, point in points.items()]
-
-    def _committed(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
-        failed = [p.partition for p in partitions if p.error is not None]
-        if error is not None:
-            self._commit_failed([p.partition for p in partitions], error)
-        elif failed:
-            self._commit_failed(failed, next(p.error for p in partitions if p.error is not None))
-
-    def _commit_failed(self, partitions: list[int], error: KafkaError) -> None:
-        # Nothing is lost by it: a later commit covers it, or else what is uncommitted is sent again.
-        log.warning("committing failed, it goes on", reason=error.name(), partitions=partitions)
-        if self._listener is not None:
-            self._listener.commit_failed(partitions)
+    def _place(self, message: Message) -> Place:
+        topic, partition = message.topic(), message.partition()
+        assert topic is not None
+        assert partition is not None
+        return self._bases[topic], partition

@@ -8,10 +8,10 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import monotonic, sleep
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from topology.java import die_with_parent
 
@@ -28,26 +28,33 @@ class Usage(NamedTuple):
     peak_rss_mb: float
 
 
-def run_module(module: str, *arguments: str, env: Mapping[str, str], timeout_s: float = 300) -> str:
+def run_module(module: str, *arguments: str, env: Mapping[str, str], stdin: str = "", timeout_s: float = 300) -> str:
     """Runs ``python -m module`` to its end; what it printed."""
     command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(
-        command, env={**os.environ, **env}, cwd=_ROOT, capture_output=True, text=True, timeout=timeout_s, check=False
+        command,
+        env={**os.environ, **env},
+        cwd=_ROOT,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
     )
     if done.returncode:
         raise SystemExit(f"{module} {' '.join(arguments)} failed: {done.stderr.strip()[-2000:]}")
     return done.stdout
 
 
-class ConsumerProcess:
-    """One ``automations consumer``; a context manager that ends it."""
+class ServiceProcess:
+    """``python -m`` a service; a context manager that ends it."""
 
-    def __init__(self, env: Mapping[str, str], log: Path) -> None:
+    def __init__(self, command: Sequence[str], env: Mapping[str, str], log: Path) -> None:
         self._port = _free_port()
         self._log = log
         with log.open("wb") as out:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "cli", "consumer"],
+                [sys.executable, "-m", *command],
                 env={**os.environ, **env, "HTTP_PORT": str(self._port)},
                 cwd=_ROOT,
                 stdin=subprocess.DEVNULL,
@@ -56,7 +63,7 @@ class ConsumerProcess:
                 preexec_fn=die_with_parent(),  # noqa: PLW1509 - it only calls prctl
             )
 
-    def __enter__(self) -> ConsumerProcess:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -67,6 +74,58 @@ class ConsumerProcess:
             self._process.kill()
             self._process.wait()
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    def ready(self) -> bool:
+        """Whether it is at work."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/readyz", timeout=5):
+                return True
+        except OSError:
+            return False
+
+    def counted(self, metric: str) -> int:
+        """The sum of a metric over its labels; 0 while it does not answer."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=5) as answer:
+                text: str = answer.read().decode()
+        except OSError:
+            return 0
+        start = metric + "{"
+        return sum(int(float(line.rsplit(" ", 1)[1])) for line in text.splitlines() if line.startswith(start))
+
+    def cpu_s(self) -> float:
+        """User and system time of all its threads."""
+        try:
+            fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    def peak_rss_mb(self) -> float:
+        """The most memory it has had so far."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
+
+    def last_words(self) -> str:
+        """The end of its log."""
+        return self._log.read_text(errors="replace").strip()[-2000:]
+
+
+class ConsumerProcess(ServiceProcess):
+    """One ``automations consumer``."""
+
+    def __init__(self, env: Mapping[str, str], log: Path) -> None:
+        super().__init__(("cli", "consumer"), env, log)
+
     def consume(self, total: int, timeout_s: float) -> Usage:
         """Waits until ``total`` records are committed. CPU and time begin with the last look before the first.
 
@@ -76,36 +135,36 @@ class ConsumerProcess:
         began_s, began_cpu_s = monotonic(), 0.0
         while True:
             sleep(0.1)
-            now_s, cpu_s, consumed = monotonic(), self._cpu_s(), self._consumed()
+            now_s, cpu_s = monotonic(), self.cpu_s()
+            consumed = self.counted("automations_records_consumed_total")
             if consumed == 0:
                 began_s, began_cpu_s = now_s, cpu_s
             if consumed >= total:
                 # The look itself costs the process a little; it is counted as its own.
-                return Usage(total, now_s - began_s, cpu_s - began_cpu_s, self._peak_rss_mb())
-            if self._process.poll() is not None or now_s > give_up_s:
-                tail = self._log.read_text(errors="replace").strip()[-2000:]
-                raise SystemExit(f"the consumer came to {consumed} of {total} records: {tail}")
+                return Usage(total, now_s - began_s, cpu_s - began_cpu_s, self.peak_rss_mb())
+            if not self.running or now_s > give_up_s:
+                raise SystemExit(f"the consumer came to {consumed} of {total} records: {self.last_words()}")
 
-    def _consumed(self) -> int:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=5) as answer:
-                text: str = answer.read().decode()
-        except OSError:
-            return 0
-        start = "automations_records_consumed_total{"
-        return sum(int(float(line.rsplit(" ", 1)[1])) for line in text.splitlines() if line.startswith(start))
 
-    def _cpu_s(self) -> float:
-        """User and system time of all its threads."""
-        try:
-            fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return 0.0
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+class RunnerProcess(ServiceProcess):
+    """One ``automations actions``."""
 
-    def _peak_rss_mb(self) -> float:
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
+    def __init__(self, env: Mapping[str, str], log: Path) -> None:
+        super().__init__(("cli", "actions"), env, log)
+
+    def wait_ready(self, timeout_s: float = 60) -> None:
+        """Waits until it has its partitions."""
+        give_up_s = monotonic() + timeout_s
+        while not self.ready():
+            if not self.running or monotonic() > give_up_s:
+                raise SystemExit(f"the action runner does not get ready: {self.last_words()}")
+            sleep(0.1)
+
+
+def machine_idle_s() -> float:
+    """Seconds that the machine's cores were idle since it started; over a while, what a measurement left of them."""
+    fields = Path("/proc/stat").read_text().splitlines()[0].split()
+    return (int(fields[4]) + int(fields[5])) / _TICKS
 
 
 def _free_port() -> int:

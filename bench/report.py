@@ -42,14 +42,14 @@ def figures(rounds: Mapping[str, Sequence[Usage]], reference: str) -> dict[str, 
     }
 
 
-def table(found: Mapping[str, Any], reference: str) -> str:
-    """The figures as lines, min / median / max."""
-    head = (f"{'':18}", "k records/s", "k records per CPU-s", "peak RSS, MB", f"CPU ratio to {reference!r}")
+def table(found: Mapping[str, Any], reference: str, what: str = "k records", unit: int = 1000) -> str:
+    """The figures as lines, min / median / max, in ``unit`` records, which are called ``what``."""
+    head = (f"{'':18}", f"{what}/s", f"{what} per CPU-s", "peak RSS, MB", f"CPU ratio to {reference!r}")
     lines = [f"{head[0]}{head[1]:>24}{head[2]:>24}{head[3]:>20}   {head[4]}"]
     for name, one in found.items():
         cells = [
-            _cell(one["records_per_second"], 1000, 24),
-            _cell(one["records_per_cpu_second"], 1000, 24),
+            _cell(one["records_per_second"], unit, 24),
+            _cell(one["records_per_cpu_second"], unit, 24),
             _cell(one["peak_rss_mb"], 1, 20),
         ]
         lines.append(f"{name:18}{''.join(cells)}   {one['ratio']:.2f}")

@@ -5,7 +5,7 @@ import sys
 import typer
 from confluent_kafka import KafkaException
 
-from cli.commands import apply, demo, services, simulate, tail, topology
+from cli.commands import apply, demo, dlq, services, simulate, tail, test_action, topology
 from cli.errors import CommandError, explain_kafka
 from cli.screen import Screen
 from schemas.codec import RegistryError
@@ -39,6 +39,8 @@ topology.register(app)
 services.register(app)
 apply.register(app)
 tail.register(app)
+dlq.register(app)
+test_action.register(app)
 simulate.register(app)
 
 

@@ -1,8 +1,8 @@
 """Bytes on a topic to records and back: the Confluent wire format, with or without a Schema Registry.
 
 A record that can't be read is a ``Rejected`` value with its reason; only an unreachable registry raises. The
-layouts of our own schemas are read by generated decoders; other writers' compatible ones by Avro's rules of
-schema resolution.
+layouts of our own schemas are read and written by generated code; other writers' compatible ones are read by
+Avro's rules of schema resolution.
 """
 
 import io
@@ -12,7 +12,7 @@ from typing import Any, Protocol, overload
 import fastavro
 from fastavro.schema import SchemaParseException, UnknownType
 
-from schemas import body, fast_decoder
+from schemas import body, fast_decoder, fast_encoder
 from schemas.avro_schemas import (
     ACTION_RESULT,
     AGENT_HEARTBEAT,
@@ -139,6 +139,7 @@ class _KindCodec:
         self._subject = f"{topic_prefix}{kind.topic}-value"
         self._schema = load_schema(kind.name)
         self._reader = fastavro.parse_schema(plain(self._schema))
+        self._encode = fast_encoder.generate(self._schema)
         self._decoders: dict[bytes, Callable[[bytes], Any]] = {}
         self._header: bytes | None = None
         if registry is None:
@@ -159,8 +160,15 @@ class _KindCodec:
         if self._header is None:
             assert self._registry is not None
             self._header = _header(self._registry.id_of(self._subject, self._schema))
+        try:
+            return self._encode(self._header, record)
+        except fast_encoder.ENCODE_ERRORS:
+            # Bytes all the same, or an error that says what is wrong.
+            return self._by_schema(self._header, record)
+
+    def _by_schema(self, header: bytes, record: Any) -> bytes:
         out = io.BytesIO()
-        out.write(self._header)
+        out.write(header)
         fastavro.schemaless_writer(out, self._reader, record._asdict())
         return out.getvalue()
 

@@ -4,7 +4,7 @@ Every id is UUIDv5(NAMESPACE_URL, ``automations:…``) as the reference defines.
 """
 
 from hashlib import sha1
-from uuid import NAMESPACE_URL, UUID
+from uuid import NAMESPACE_URL
 
 _NAMESPACE = NAMESPACE_URL.bytes
 
@@ -14,7 +14,8 @@ def uuid5_url(name: str) -> str:
     digest = bytearray(sha1(_NAMESPACE + name.encode(), usedforsecurity=False).digest()[:16])
     digest[6] = digest[6] & 0x0F | 0x50
     digest[8] = digest[8] & 0x3F | 0x80
-    return str(UUID(bytes=bytes(digest)))
+    text = digest.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def state_change_event_id(tenant_id: str, automation_id: str, flow_run_id: str, version: int) -> str:

@@ -92,6 +92,7 @@ _WORDS = {
     "model_type": "must be a mapping of names to values",
     "model_attributes_type": "must be a mapping of names to values",
     "too_short": "must not be empty: give at least {min_length}",
+    "too_long": "must have at most {max_length}, not {actual_length}",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
     "greater_than": "must be more than {gt}",

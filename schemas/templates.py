@@ -2,10 +2,11 @@
 
 Law: one pass, names only. What is put in is never read again as a template; there is no attribute access,
 index, call or format spec; a name that no event has stays as it is written. ``{{`` and ``}}`` are braces.
+What comes out has a bound, and time and memory grow with the bound, not with what a template would make.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from typing import Any
 
@@ -28,9 +29,13 @@ ALIASES = {
 }
 """Other names of attributes, as the product's editor writes them."""
 
+MAX_RENDERED = 1024 * 1024
+"""The most characters in a rendered text, and in all strings of a rendered payload together."""
+
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 _TIMES = frozenset({"timestamp", "detected_at"})
 _PLACE = {name: place for place, name in enumerate(AutomationEvent._fields) if name != "actions"}
+_TIME_PLACES = frozenset(_PLACE[name] for name in _TIMES)
 _PLACE |= {alias: _PLACE[name] for alias, name in ALIASES.items()}
 
 _EVERY_EVENT = frozenset(
@@ -72,30 +77,44 @@ def attributes_of(event_name: str) -> frozenset[str]:
     return _ATTRIBUTES.get(event_name, frozenset())
 
 
-def render_text(template: str, event: AutomationEvent) -> str:
-    """``template`` with the event's attributes: null is empty, arrays join with ``, ``, times RFC 3339."""
+class TooLarge(ValueError):
+    """A payload has more than ``MAX_RENDERED`` characters when it is rendered, or is nested too deeply for it."""
 
-    def fill(token: re.Match[str]) -> str:
-        name = token.group(1)
-        if name is None:
-            return token.group()[0]
-        place = _PLACE.get(name)
-        return token.group() if place is None else _text(AutomationEvent._fields[place], event[place])
 
-    return _TOKEN.sub(fill, template)
+def render_text(
+    template: str, event: AutomationEvent, most: int = MAX_RENDERED, escape: Callable[[str], str] | None = None
+) -> str:
+    """``template`` with the event's attributes: null is empty, arrays join with ``, ``, times RFC 3339.
+
+    ``escape`` is over each text that an attribute holds, not over the template's own. The first ``most``
+    characters (1 or more), the last of them ``…`` if there are more.
+    """
+    pieces: list[str] = []
+    length = 0
+    for piece in _pieces(template, event, escape):
+        pieces.append(piece)
+        length += len(piece)
+        if length > most:
+            return "".join(pieces)[: most - 1] + "…"
+    return "".join(pieces)
 
 
 def render_payload(payload: Any, event: AutomationEvent) -> Any:
     """``payload`` with each string in it, keys included, rendered; its shape stays.
 
-    A payload that is itself a string is parsed as JSON first; one that is no JSON is rendered as a text.
+    A payload that is itself a string is parsed as JSON first; one that is no JSON is rendered as a text. A key
+    that becomes the same as another of its object gets ``_2``, ``_3`` … after it: no value is lost. Raises
+    ``TooLarge``.
     """
     if isinstance(payload, str):
         try:
             payload = parse_payload(payload)
         except ValueError:
-            return render_text(payload, event)
-    return _render(payload, event)
+            return _Rendering(event).text(payload)
+    try:
+        return _Rendering(event).value(payload)
+    except RecursionError:
+        raise TooLarge("nested too deeply") from None
 
 
 def parse_payload(text: str) -> Any:
@@ -143,22 +162,81 @@ def _hint(name: str, known: frozenset[str]) -> str:
     return f"; it has {', '.join(sorted(known))}"
 
 
-def _text(name: str, value: Any) -> str:
+def _pieces(template: str, event: AutomationEvent, escape: Callable[[str], str] | None) -> Iterator[str]:
+    """What a rendered text consists of, from left to right."""
+    at = 0
+    for token in _TOKEN.finditer(template):
+        name = token.group(1)
+        if name is not None and name not in _PLACE:
+            continue
+        start = token.start()
+        if at < start:
+            yield template[at:start]
+        yield template[start] if name is None else _text(_PLACE[name], event, escape)
+        at = token.end()
+    yield template[at:]
+
+
+def _text(place: int, event: AutomationEvent, escape: Callable[[str], str] | None) -> str:
+    value = event[place]
+    if isinstance(value, str):
+        return escape(value) if escape else value
     if value is None:
         return ""
-    if name in _TIMES:
-        return rfc3339(value)
-    return ", ".join(value) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return ", ".join(map(escape, value) if escape else value)
+    return rfc3339(value) if place in _TIME_PLACES else str(value)
 
 
-def _render(payload: Any, event: AutomationEvent) -> Any:
-    if isinstance(payload, str):
-        return render_text(payload, event)
-    if isinstance(payload, list):
-        return [_render(item, event) for item in payload]
-    if isinstance(payload, dict):
-        return {render_text(str(key), event): _render(value, event) for key, value in payload.items()}
-    return payload
+class _Rendering:
+    """One payload being rendered: what is left of its characters goes down."""
+
+    def __init__(self, event: AutomationEvent) -> None:
+        self._event = event
+        self._left = MAX_RENDERED
+
+    def value(self, payload: Any) -> Any:
+        if isinstance(payload, str):
+            return self.text(payload)
+        if isinstance(payload, list):
+            return [self.value(item) for item in payload]
+        if isinstance(payload, dict):
+            names = _told_apart([self.text(str(key)) for key in payload], payload)
+            return {name: self.value(value) for name, value in zip(names, payload.values(), strict=True)}
+        return payload
+
+    def text(self, template: str) -> str:
+        if "{" not in template and "}" not in template:
+            self._spend(template)
+            return template
+        pieces = []
+        for piece in _pieces(template, self._event, None):
+            self._spend(piece)
+            pieces.append(piece)
+        return "".join(pieces)
+
+    def _spend(self, piece: str) -> None:
+        self._left -= len(piece)
+        if self._left < 0:
+            raise TooLarge(f"more than {MAX_RENDERED} characters")
+
+
+def _told_apart(names: list[str], keys: Iterable[str]) -> list[str]:
+    """The rendered names of ``keys``, each unlike the others. Those that hold no attribute come first to theirs."""
+    if len(set(names)) == len(names):
+        return names
+    holding = [not names_in(str(key)).isdisjoint(_PLACE) for key in keys]
+    taken: set[str] = set()
+    next_number: dict[str, int] = {}
+    for place in sorted(range(len(names)), key=holding.__getitem__):
+        name = names[place]
+        while names[place] in taken:
+            # Counting on from where the name was left: from 2 each time, equal keys would take hours.
+            number = next_number.get(name, 2)
+            next_number[name] = number + 1
+            names[place] = f"{name}_{number}"
+        taken.add(names[place])
+    return names
 
 
 def _strings(payload: Any) -> Iterator[str]:

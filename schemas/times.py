@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
@@ -9,8 +10,14 @@ _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([
 
 def rfc3339(instant_ms: int) -> str:
     """``2026-07-01T12:00:00.000Z`` for milliseconds since 1970; raises ``OverflowError`` beyond year 9999."""
-    instant = _EPOCH + timedelta(milliseconds=instant_ms)
-    return instant.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    second, milliseconds = divmod(instant_ms, 1000)
+    return f"{_second(second)}.{milliseconds:03d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _second(since: int) -> str:
+    # The times of one event, and of the events of a busy hour, lie in few seconds.
+    return (_EPOCH + timedelta(seconds=since)).replace(tzinfo=None).isoformat()
 
 
 def parse_rfc3339(text: str) -> int:

@@ -1,29 +1,19 @@
 """The one writer of control records: whoever wants to change one, the command line or the API, does it here.
 
-How it stays one: every writer has the same transactional id, so a later one fences an earlier one. In order:
-
-1. ``init_transactions`` - from here on no earlier writer can commit; what one had open is settled.
-2. Read the topic to its high watermark: nothing can be in front of what is then decided.
-3. Decide, by a pure plan, over what was read.
-4. Write all changes in one transaction. A later writer that came in between makes this one fail, whole.
+How it stays one: every writer has the same transactional id, so a later one fences an earlier one. It reads the
+topic to its high watermark after that, decides by a pure plan over what was read, and writes all changes in one
+transaction. A later writer that came in between makes this one fail, whole.
 """
 
-import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from confluent_kafka import KafkaError, KafkaException, Producer
-
 from schemas.control import InvalidControl, Tombstone, parse_control, to_json
 from streams.control_plan import Change, ControlTable, Plan, Refusal
+from streams.fenced_writer import FencedWriter, Outgoing, Overtaken, WriteError
 from streams.topic_reader import read_to_end
-from topology.kafka_config import client_config
 from topology.names import AUTOMATIONS
 from topology.settings import Settings
-
-TIMEOUT_S = 15
-
-_FENCED = {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}
 
 
 class ControlWriteError(Exception):
@@ -64,70 +54,22 @@ def write_control(settings: Settings, decide: Decide) -> tuple[Plan, ControlTabl
     Raises ``FencedByAnother``, ``ControlWriteError``, ``ReadTimeout`` or ``KafkaException`` (no broker,
     no topic, no right).
     """
-    producer = Producer(
-        {
-            **client_config(settings),
-            "transactional.id": f"{settings.topic_prefix}automations-control-writer",
-            "transaction.timeout.ms": TIMEOUT_S * 1000,
-        },
-        logger=_silent_logger(),
-    )
+    writer = FencedWriter(settings, "automations-control-writer")
     try:
-        producer.init_transactions(TIMEOUT_S)
+        writer.fence()
         table = read_control(settings)
         plan = decide(table, datetime.now(UTC))
         if not isinstance(plan, Refusal):
-            _commit(producer, settings.topic(AUTOMATIONS), [change for change in plan if change.is_written])
-    except KafkaException as error:
-        if _code(error) in _FENCED:
-            raise FencedByAnother from None
-        raise
+            changes = [_outgoing(settings, change) for change in plan if change.is_written]
+            if changes:
+                writer.write(changes)
+    except Overtaken:
+        raise FencedByAnother from None
+    except WriteError as error:
+        raise ControlWriteError(f"{error}; run it again") from None
     return plan, table
 
 
-def _commit(producer: Producer, topic: str, changes: list[Change]) -> None:
-    """All changes in one transaction, or none. Raises as ``write_control`` does."""
-    if not changes:
-        return
-    failed: list[KafkaError] = []
-
-    def delivered(error: KafkaError | None, _message: object) -> None:
-        if error is not None:
-            failed.append(error)
-
-    producer.begin_transaction()
-    try:
-        for change in changes:
-            value = None if change.record is None else to_json(change.record)
-            producer.produce(topic, key=change.key.encode(), value=value, partition=0, on_delivery=delivered)
-        left = producer.flush(TIMEOUT_S)
-        if failed:
-            raise KafkaException(failed[0])
-        if left:
-            raise ControlWriteError(f"{topic}: {left} records were not confirmed in {TIMEOUT_S} s; run it again")
-        producer.commit_transaction(TIMEOUT_S)
-    except (KafkaException, ControlWriteError) as error:
-        if not (isinstance(error, KafkaException) and _code(error) in _FENCED):
-            _abort(producer)
-        raise
-
-
-def _abort(producer: Producer) -> None:
-    # Where even this fails, the next writer's init_transactions ends the open transaction.
-    try:
-        producer.abort_transaction(TIMEOUT_S)
-    except KafkaException as error:
-        logging.getLogger(__name__).debug("abort failed: %s", error)
-
-
-def _code(error: KafkaException) -> int | None:
-    reason = error.args[0] if error.args else None
-    return reason.code() if isinstance(reason, KafkaError) else None
-
-
-def _silent_logger() -> logging.Logger:
-    """The client reports every error to its caller as well; its own lines would only say it twice."""
-    logger = logging.getLogger("librdkafka.control_writer")
-    logger.addHandler(logging.NullHandler())
-    logger.propagate = False
-    return logger
+def _outgoing(settings: Settings, change: Change) -> Outgoing:
+    value = None if change.record is None else to_json(change.record)
+    return Outgoing(settings.topic(AUTOMATIONS), change.key.encode(), value, partition=0)

@@ -91,6 +91,12 @@ DELIVERIES_IN_FLIGHT = GaugeSpec("automations_deliveries_in_flight", (), "Reques
 DELIVERIES_PENDING = GaugeSpec(
     "automations_deliveries_pending", (), "Deliveries read and not ended: queued, in flight or to be retried."
 )
+BREAKER_OPEN = GaugeSpec(
+    "automations_breaker_open", ("destination",), "Whether a host has failed too often and is left alone (1)."
+)
+DELIVERIES_PARKED = CounterSpec(
+    "automations_deliveries_parked_total", ("reason",), "Deliveries moved to a retry topic without an attempt."
+)
 PARTITIONS_PAUSED = GaugeSpec(
     "automations_partitions_paused", (), "Partitions not read for now, because too much is undelivered."
 )
@@ -117,6 +123,8 @@ METRICS: tuple[Spec, ...] = (
     DELIVERY_LATENCY_SECONDS,
     DELIVERIES_IN_FLIGHT,
     DELIVERIES_PENDING,
+    BREAKER_OPEN,
+    DELIVERIES_PARKED,
     PARTITIONS_PAUSED,
 )
 """All of them, in the order of the reference."""

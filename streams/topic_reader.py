@@ -24,6 +24,7 @@ class Read(NamedTuple):
     key: bytes | None
     value: bytes | None
     time_ms: int
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 class ReadTimeout(Exception):
@@ -82,14 +83,18 @@ def _watermarks(consumer: Consumer, partition: TopicPartition) -> tuple[int, int
 
 
 def read_to_end(settings: Settings, topic: str) -> list[Read]:
-    """Every committed record that lay in the topic when this was called, partition by partition in order.
+    """Every committed record that lay in the topic when this was called, each partition's in order.
 
     Raises ``ReadTimeout`` when an end is not reached, as under a transaction that stays open.
     """
+    return list(scan(settings, topic))
+
+
+def scan(settings: Settings, topic: str) -> Iterator[Read]:
+    """As ``read_to_end``, but one by one, for topics that may be too large to hold."""
     spans = watermarks(settings, topic)
     # Only the offset of the EOF counts transaction markers: a topic may end with one.
     consumer = _consumer(settings, "read_committed", **{"enable.partition.eof": True})
-    records: list[Read] = []
     left = {partition: end for partition, (begin, end) in spans.items() if end > begin}
     try:
         consumer.assign([TopicPartition(topic, partition, spans[partition][0]) for partition in left])
@@ -107,12 +112,12 @@ def read_to_end(settings: Settings, topic: str) -> list[Read]:
                 continue
             if error is not None:
                 raise KafkaException(error)
-            records.append(_read(message))
+            if offset < spans[partition][1]:
+                yield _read(message)
             if partition in left and offset + 1 >= left[partition]:
                 del left[partition]
     finally:
         consumer.close()
-    return [record for record in records if record.offset < spans[record.partition][1]]
 
 
 def follow(settings: Settings, topic: str, *, from_beginning: bool) -> Iterator[Read]:
@@ -135,4 +140,5 @@ def follow(settings: Settings, topic: str, *, from_beginning: bool) -> Iterator[
 
 
 def _read(message: Any) -> Read:
-    return Read(message.partition(), message.offset(), message.key(), message.value(), message.timestamp()[1])
+    headers = tuple(message.headers() or ())
+    return Read(message.partition(), message.offset(), message.key(), message.value(), message.timestamp()[1], headers)

@@ -8,14 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from streams.errors import Lost, MustAbort
 
 CALL_S = 5.0
 """How long one call may block before it is tried again."""
+
+
+class GroupMember(Protocol):
+    """Who owns the partitions whose offsets are committed: a ``Consumer``, or who speaks for one."""
+
+    def consumer_group_metadata(self) -> Any:
+        """What proves the membership."""
 
 
 class Transaction:
@@ -43,6 +50,15 @@ class Transaction:
         """Ends what an earlier producer of this id left open, and shuts it out."""
         self._call(self._producer.init_transactions)
 
+    def begin(self) -> None:
+        """Opens the transaction, unless it is open."""
+        if not self.open:
+            try:
+                self._producer.begin_transaction()
+            except KafkaException as error:
+                raise _meaning(error) from error
+            self.open = True
+
     def produce(
         self,
         topic: str,
@@ -53,12 +69,7 @@ class Transaction:
         anchor: bool = False,
     ) -> None:
         """Adds a record; the first one opens the transaction. An ``anchor``'s append time is reported."""
-        if not self.open:
-            try:
-                self._producer.begin_transaction()
-            except KafkaException as error:
-                raise _meaning(error) from error
-            self.open = True
+        self.begin()
         # Told only what is there: the client spends as much on an empty header list as on the record.
         more: dict[str, Any] = {"on_delivery": self._delivered} if anchor else {}
         if headers:
@@ -87,7 +98,7 @@ class Transaction:
             if monotonic() > give_up_at:
                 raise MustAbort("records were not acknowledged within the transaction timeout")
 
-    def commit(self, consumer: Consumer, offsets: list[TopicPartition]) -> None:
+    def commit(self, consumer: GroupMember, offsets: list[TopicPartition]) -> None:
         """Commits everything produced, and the offsets if this process still owns their partitions."""
         # Flushed first: whoever takes a partition over finds this producer's id in the changelog before
         # the coordinator has its offsets pending.

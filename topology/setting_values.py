@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 _SECRET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\.?(:\d{1,5})?")
+_ADDRESS = r"[^@\s,;<>\x00-\x1f]+@[^@\s,;<>\x00-\x1f]+"
+_MAILBOX = re.compile(rf"{_ADDRESS}|[^<>\x00-\x1f]*<{_ADDRESS}>")
 _SECRET_VARIABLES = re.compile(r"^SECRET_|^SECRETS_KEY$|PASSWORD|SECRET_KEY|TOKEN|JAAS|SASL_OAUTHBEARER|SSL_KEY")
 
 
@@ -41,6 +43,21 @@ def secret_name(value: object) -> object:
     return value
 
 
+def mailbox(value: object) -> object:
+    """An e-mail address, or a name with one in angle brackets. Raises ``ValueError`` for anything else."""
+    if isinstance(value, str) and not _MAILBOX.fullmatch(value):
+        raise ValueError("must be an address such as ops@example.com, or Operations <ops@example.com>")
+    return value
+
+
+def this_host(host: str) -> bool:
+    """Whether what is said to ``host`` stays on this machine."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"
+
+
 def egress_rule(value: object) -> object:
     """A host (``*.`` for all below it) or a CIDR. Raises ``ValueError`` for what is neither."""
     if not isinstance(value, str):
@@ -59,7 +76,8 @@ def egress_rule(value: object) -> object:
 
 def shown(variable: str, value: object) -> str:
     """A value as an error may show it: never a secret, never the credentials in an address, never long."""
-    text = str(value)
+    # One line, whatever the value holds.
+    text = "".join(c if c.isprintable() else "?" for c in str(value))
     if _SECRET_VARIABLES.search(variable):
         return "(hidden)"
     if variable.endswith("_URL") and "@" in text and "//" not in text:
@@ -75,6 +93,8 @@ def problem(error: Mapping[str, Any]) -> str:
     words = {
         "int_parsing": "must be a whole number",
         "int_from_float": "must be a whole number",
+        "float_parsing": "must be a number",
+        "finite_number": "must be a number",
         "int_parsing_size": "is too large a number",
         "bool_parsing": "must be true or false",
         "greater_than_equal": f"must be at least {context.get('ge')}",

@@ -25,10 +25,11 @@ from topology import names
 from topology.kafka_refusals import kafka_config_from, refusal
 from topology.partitioner import Partitioner
 from topology.setting_errors import SettingError
-from topology.setting_values import egress_rule, listed, one_url, problem, secret_name, shown
+from topology.setting_values import egress_rule, listed, mailbox, one_url, problem, secret_name, shown, this_host
 
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
+SMTPS_PORT = 465
 
 __all__ = ["DAY_MS", "HOUR_MS", "SettingError", "Settings"]
 
@@ -109,14 +110,18 @@ class Settings(BaseModel):
     secret_env: Mapping[str, SecretStr] = Field(default_factory=dict, description="secrets by name, from SECRET_<NAME>")
     secrets_key: SecretStr | None = Field(default=None, description="the key that encrypts the topic of secrets")
 
-    smtp_host: str | None = Field(default=None, description="the server that e-mail goes out by")
-    smtp_port: Port = Field(default=587, description="its port")
+    smtp_host: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,253}$")] | None = Field(
+        default=None, description="the server that e-mail goes out by"
+    )
+    smtp_port: Annotated[int, Field(ge=1, le=65_535)] = Field(default=587, description="its port")
     smtp_username: str | None = Field(default=None, description="the user to log in as (empty: no log-in)")
     smtp_password_secret: SecretName | None = Field(
         default=None, description="the name of the secret that holds the password"
     )
-    smtp_starttls: bool = Field(default=True, description="encrypt by STARTTLS before anything is said")
-    email_from: str | None = Field(default=None, description="the sender's address")
+    smtp_starttls: bool = Field(default=True, description="encrypt before anything is said, or send nothing")
+    email_from: Annotated[str, BeforeValidator(mailbox)] | None = Field(
+        default=None, description="the sender's address, or name <address>"
+    )
     prefect_api_url: Url | None = Field(default=None, description="the API that flow runs are cancelled by")
     prefect_api_key_secret: SecretName | None = Field(
         default=None, description="the name of the secret that holds its key"
@@ -130,6 +135,21 @@ class Settings(BaseModel):
     )
     egress_allow: Annotated[tuple[Annotated[str, BeforeValidator(egress_rule)], ...], BeforeValidator(listed)] = Field(
         default=(), description="hosts and CIDRs that may be called though they are private"
+    )
+    tls_ca_file: str | None = Field(
+        default=None, description="certificates (PEM) to trust besides the system's, when actions connect"
+    )
+    tls_cert_file: str | None = Field(
+        default=None, description="certificate (PEM) that actions show to servers that ask for one"
+    )
+    tls_key_file: str | None = Field(
+        default=None, description="its key (PEM, no passphrase), unless it is in the same file"
+    )
+    destination_concurrency: Annotated[int, Field(ge=1, le=256)] = Field(
+        default=8, description="requests at once to one destination"
+    )
+    destination_rate: Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)] = Field(
+        default=0, description="requests a second to one destination; 0: as many as its documentation allows"
     )
     max_attempts: Annotated[int, Field(ge=1, le=12)] = Field(
         default=12, description="attempts at a delivery before it is dead"
@@ -179,12 +199,25 @@ class Settings(BaseModel):
             )
         if self.consumer_group == self.actions_group:
             raise ValueError(f"ACTIONS_GROUP={self.actions_group} is also CONSUMER_GROUP: each service has its own")
+        self._hold_mail_and_tls()
         for name in self.kafka_config:
             reason = refusal(name)
             if reason is not None:
                 raise ValueError(f"the Kafka setting {name} can't be set: {reason}")
         names.hold_topic_settings(self.partitions, self.retention_ms)
         return self
+
+    def _hold_mail_and_tls(self) -> None:
+        if self.tls_key_file is not None and self.tls_cert_file is None:
+            raise ValueError("TLS_KEY_FILE is set but TLS_CERT_FILE is not: name the certificate that it belongs to")
+        if self.smtp_username is not None and self.smtp_password_secret is None:
+            raise ValueError("SMTP_USERNAME is set but SMTP_PASSWORD_SECRET is not: name the secret of its password")
+        encrypted = self.smtp_starttls or self.smtp_port == SMTPS_PORT
+        if self.smtp_host and self.smtp_username and not encrypted and not this_host(self.smtp_host):
+            raise ValueError(
+                f"SMTP_STARTTLS=false would send the password of SMTP_USERNAME to {self.smtp_host} as plain text: "
+                "leave it true, or SMTP_USERNAME empty"
+            )
 
     def topic(self, name: str) -> str:
         """The full name of a topic, as the brokers know it."""

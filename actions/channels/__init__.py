@@ -6,11 +6,19 @@ and happen elsewhere.
 
 from collections.abc import Mapping
 
-from actions.channels import slack, webhook
+from actions.channels import email, pagerduty, slack, teams, twilio, webhook
 from actions.channels.channel import Channel
+from actions.channels.prefect import CANCEL, CREATE, PAUSE
 
 CHANNELS: Mapping[str, Channel] = {
     "WebhookAction": webhook.CHANNEL,
     "SlackNotificationAction": slack.CHANNEL,
+    "TeamsWebhookNotificationAction": teams.CHANNEL,
+    "EmailNotificationAction": email.CHANNEL,
+    "TwilioNotificationAction": twilio.CHANNEL,
+    "PagerDutyNotificationAction": pagerduty.CHANNEL,
+    "CancelFlowRunAction": CANCEL,
+    "PauseScheduleAction": PAUSE,
+    "CreateFlowRunAction": CREATE,
 }
-"""The channel of each action type that has one."""
+"""The channel of each action type."""

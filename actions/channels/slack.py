@@ -6,35 +6,36 @@ Slack answers 200 with ``ok``. Its documented errors say in a word what is wrong
 
 import json
 import re
-from typing import Any
 
-from actions.channels.channel import Channel, Config, Secrets, secret_destination, text_of
+from actions.channels.channel import Channel, Config, Job, Rate, Services, one_request, secret_destination, text_of
+from actions.channels.wording import cut_escaped, json_of, message_of
 from actions.exchange import Answer, Failure, Outcome, Request, Verdict, classify_status
 from schemas.records import AutomationEvent
-from schemas.templates import render_text
+
+MAX_TEXT = 40_000
+"""Characters that Slack keeps of a ``text``; it cuts the rest without a mark."""
 
 _WORD = re.compile(rb"[a-z][a-z_]{2,63}")
 
 
-def secret_names(config: Config) -> tuple[str, ...]:
+def secret_names(config: Config, services: Services) -> tuple[str, ...]:
     """The secret that holds the webhook's address."""
     name = text_of(config, "webhook_url_secret")
     return () if name is None else (name,)
 
 
-def destination(event: AutomationEvent, config: Config) -> str:
+def destination(event: AutomationEvent, config: Config, services: Services) -> str:
     """The secret's name: the address itself is a credential."""
     return secret_destination(event, text_of(config, "webhook_url_secret") or "")
 
 
-def request(event: AutomationEvent, config: Config, secrets: Secrets) -> Request | Failure:
+def request(job: Job) -> Request | Failure:
     """POST of ``{"text": …}``. What the event's values hold is text in Slack, never a mention or a link."""
-    url = secrets.get(text_of(config, "webhook_url_secret") or "")
+    url = job.secrets.get(text_of(job.config, "webhook_url_secret") or "", "").strip()
     if not url:
         return Failure("invalid_config", final=True)
-    text = render_text(text_of(config, "message") or "{message}", _escaped(event))
-    body = json.dumps({"text": text}).encode()
-    return Request(url, (("Content-Type", "application/json"),), body)
+    text = cut_escaped(message_of(job, escape=_escape), MAX_TEXT)
+    return Request(url, (("Content-Type", "application/json"),), json.dumps({"text": text}).encode())
 
 
 def classify(answer: Answer) -> Outcome:
@@ -51,26 +52,13 @@ def classify(answer: Answer) -> Outcome:
 
 
 def _is_ok(body: bytes) -> bool:
-    if body == b"ok":
-        return True
-    try:
-        answer = json.loads(body)
-    except ValueError:
-        return False
     # Webhooks of Slack's Workflow Builder answer in JSON.
-    return isinstance(answer, dict) and answer.get("ok") is True
+    return body == b"ok" or json_of(body).get("ok") is True
 
 
-def _escaped(event: AutomationEvent) -> AutomationEvent:
-    return AutomationEvent(*[_escape(value) for value in event])
+def _escape(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _escape(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    if isinstance(value, list):
-        return [_escape(item) for item in value]
-    return value
-
-
-CHANNEL = Channel(secret_names, destination, request, classify)
+# Documented: one message a second, short bursts are let pass.
+CHANNEL = Channel(secret_names, destination, one_request(request, classify), Rate(1.0, 5))

@@ -9,56 +9,67 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from actions.channels.channel import Channel, Config, Secrets, secret_destination, text_of
+from actions.channels.channel import Channel, Config, Job, Services, one_request, secret_destination, text_of
+from actions.channels.signing import HEADERS as SIGNATURE_HEADERS
+from actions.channels.signing import keys_of, signature_headers
 from actions.exchange import Answer, Failure, Outcome, Request, Verdict, classify_status
+from schemas.header_names import is_own_header
 from schemas.records import AutomationEvent
-from schemas.templates import DEFAULT_HEADERS, default_payload, render_payload
+from schemas.templates import DEFAULT_HEADERS, TooLarge, default_payload, render_payload, render_text
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+_CONTENT_TYPE = ("Content-Type", "application/json")
+_DEFAULTS = tuple(DEFAULT_HEADERS.items())
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-# What the connection itself says: a header that contradicts it makes two requests of one.
-_OF_THE_CONNECTION = frozenset(
-    ("connection", "content-length", "expect", "host", "keep-alive", "proxy-connection", "te", "trailer",
-     "transfer-encoding", "upgrade")
-)  # fmt: skip
 
 
-def secret_names(config: Config) -> tuple[str, ...]:
-    """``url_secret`` where there is one."""
-    name = text_of(config, "url_secret")
-    return () if name is None else (name,)
+def secret_names(config: Config, services: Services) -> tuple[str, ...]:
+    """``url_secret`` and ``signing_secret`` where there are such."""
+    names = (text_of(config, "url_secret"), text_of(config, "signing_secret"))
+    return tuple(dict.fromkeys(name for name in names if name is not None))
 
 
-def destination(event: AutomationEvent, config: Config) -> str:
-    """Scheme, host and port of the URL; the secret's name where that holds the URL."""
+def destination(event: AutomationEvent, config: Config, services: Services) -> str:
+    """Scheme, host and port of the URL and the tenant; the secret's name where that holds the URL.
+
+    Many tenants' receivers may share a host that limits each of them: one that is refused holds up no other's.
+    """
     url = text_of(config, "url")
     if url is None:
         return secret_destination(event, text_of(config, "url_secret") or "")
     try:
         parts = urlsplit(url)
-        return f"{parts.scheme.lower()}://{parts.hostname}:{parts.port or ''}"
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        return f"{parts.scheme.lower()}://{host}:{parts.port or ''}/{event.tenant_id}"
     except ValueError:
-        return "invalid"
+        return f"invalid:{event.tenant_id}"
 
 
-def request(event: AutomationEvent, config: Config, secrets: Secrets) -> Request | Failure:
-    """POST of the payload, ``application/json`` unless the action's headers say otherwise."""
-    url = text_of(config, "url") or secrets.get(text_of(config, "url_secret") or "")
+def request(job: Job) -> Request | Failure:
+    """POST of the payload, ``application/json`` unless the action's headers say otherwise; signed if it asks so."""
+    url = text_of(job.config, "url") or job.secrets.get(text_of(job.config, "url_secret") or "", "").strip()
     if not url:
         return Failure("invalid_config", final=True)
-    if config.get("signing_secret") is not None:
-        # Unsigned, the receiver would refuse it at best, and trust a forgery at worst.
-        return Failure("signing_unsupported", final=True)
-    headers = _headers(event, config.get("headers"))
+    payload = job.config.get("payload")
+    try:
+        headers = _headers(job.event, job.config.get("headers"))
+        rendered = default_payload(job.event) if payload is None else render_payload(payload, job.event)
+    except TooLarge:
+        return Failure("payload_too_large", final=True)
     if isinstance(headers, Failure):
         return headers
-    payload = config.get("payload")
-    rendered = default_payload(event) if payload is None else render_payload(payload, event)
     try:
-        body = json.dumps(rendered, ensure_ascii=False, allow_nan=False).encode()
+        body = _JSON(rendered).encode()
     except ValueError:  # NaN, or a lone surrogate, which no UTF-8 can carry
         return Failure("invalid_payload", final=True)
-    return Request(url, headers, body)
+    if job.config.get("signing_secret") is None:
+        return Request(url, headers, body)
+    # Unsigned, the receiver would refuse it at best, and trust a forgery at worst.
+    keys = keys_of(job.secrets.get(text_of(job.config, "signing_secret") or "", ""))
+    if keys is None:
+        return Failure("invalid_signing_secret", final=True)
+    own = tuple(header for header in headers if header[0].lower() not in SIGNATURE_HEADERS)
+    return Request(url, own + signature_headers(keys, job.delivery_id, job.now_ms, body), body)
 
 
 def classify(answer: Answer) -> Outcome:
@@ -70,12 +81,14 @@ def classify(answer: Answer) -> Outcome:
 
 
 def _headers(event: AutomationEvent, config: Any) -> tuple[tuple[str, str], ...] | Failure:
-    rendered = render_payload(DEFAULT_HEADERS if config is None else config, event)
+    if config is None:
+        return (_CONTENT_TYPE, *((name, _header_value(render_text(text, event))) for name, text in _DEFAULTS))
+    rendered = render_payload(config, event)
     if not isinstance(rendered, Mapping):
         return Failure("invalid_headers", final=True)
-    headers: dict[str, tuple[str, str]] = {"content-type": ("Content-Type", "application/json")}
+    headers: dict[str, tuple[str, str]] = {"content-type": _CONTENT_TYPE}
     for name, value in rendered.items():
-        if not _TOKEN.fullmatch(name) or name.lower() in _OF_THE_CONNECTION:
+        if not is_own_header(name):
             return Failure("invalid_headers", final=True)
         headers[name.lower()] = (name, _header_value(value))
     return tuple(headers.values())
@@ -87,4 +100,4 @@ def _header_value(value: Any) -> str:
     return _CONTROLS.sub(" ", text).strip().encode("utf-8", "replace").decode()
 
 
-CHANNEL = Channel(secret_names, destination, request, classify)
+CHANNEL = Channel(secret_names, destination, one_request(request, classify))

@@ -1,7 +1,8 @@
 """``events tail`` and ``results tail``: what fired and how its deliveries went, readable and live."""
 
 import json
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -10,11 +11,9 @@ from cli.options import BootstrapServers, TopicPrefix, settings_from
 from cli.reach import require_topic
 from cli.screen import Screen
 from cli.tail_lines import Part, event_json, event_parts, result_json, result_parts
-from schemas.codec import Rejected
-from schemas.records import ActionResult, AutomationEvent
+from schemas.codec import Codec, Rejected
 from streams.topic_reader import follow
 from topology.names import ACTION_RESULTS, AUTOMATION_EVENTS
-from topology.settings import Settings
 
 FromBeginning = Annotated[
     bool, typer.Option("--from-beginning", help="Start with the oldest that the topic still has.")
@@ -32,6 +31,19 @@ def register(app: typer.Typer) -> None:
     app.add_typer(results_app, name="results", rich_help_panel="Look")
 
 
+class _Tailed(NamedTuple):
+    """A topic whose records people follow: how they are read, and shown as a line or as JSON."""
+
+    topic: str
+    decode: Callable[[Codec, bytes | None], Any]
+    parts: Callable[[Any], list[Part]]
+    fields: Callable[[Any], dict[str, Any]]
+
+
+_EVENTS = _Tailed(AUTOMATION_EVENTS, Codec.decode_event, event_parts, event_json)
+_RESULTS = _Tailed(ACTION_RESULTS, Codec.decode_result, result_parts, result_json)
+
+
 @events_app.command("tail")
 def events_tail(
     bootstrap_servers: BootstrapServers = None,
@@ -44,8 +56,7 @@ def events_tail(
 
     Example:  automations events tail --from-beginning --max 20
     """
-    settings = settings_from(bootstrap_servers, topic_prefix)
-    _tail(settings, AUTOMATION_EVENTS, from_beginning, max_lines, as_json)
+    _tail(_EVENTS, bootstrap_servers, topic_prefix, from_beginning, max_lines, as_json)
 
 
 @results_app.command("tail")
@@ -60,33 +71,35 @@ def results_tail(
 
     Example:  automations results tail --json | jq 'select(.status == "dead")'
     """
+    _tail(_RESULTS, bootstrap_servers, topic_prefix, from_beginning, max_lines, as_json)
+
+
+def _tail(
+    tailed: _Tailed,
+    bootstrap_servers: str | None,
+    topic_prefix: str | None,
+    from_beginning: bool,
+    max_lines: int | None,
+    as_json: bool,
+) -> None:
     settings = settings_from(bootstrap_servers, topic_prefix)
-    _tail(settings, ACTION_RESULTS, from_beginning, max_lines, as_json)
-
-
-def _tail(settings: Settings, topic: str, from_beginning: bool, max_lines: int | None, as_json: bool) -> None:
     screen = Screen()
     codec = codec_for(settings)
-    require_topic(settings, topic)
+    require_topic(settings, tailed.topic)
+    topic = settings.topic(tailed.topic)
     if not screen.plain and not as_json:
-        screen.error(f"following {settings.topic(topic)}; Ctrl-C ends", "quiet")
+        screen.error(f"following {topic}; Ctrl-C ends", "quiet")
     shown = 0
-    for message in follow(settings, settings.topic(topic), from_beginning=from_beginning):
-        decoded = (codec.decode_event if topic == AUTOMATION_EVENTS else codec.decode_result)(message.value)
-        if isinstance(decoded, Rejected):
-            where = f"{topic}[{message.partition}]@{message.offset}"
-            screen.error(f"{where}: not readable: {decoded.reason}: {decoded.detail}", "note")
+    for message in follow(settings, topic, from_beginning=from_beginning):
+        record = tailed.decode(codec, message.value)
+        if isinstance(record, Rejected):
+            where = f"{tailed.topic}[{message.partition}]@{message.offset}"
+            screen.error(f"{where}: not readable: {record.reason}: {record.detail}", "note")
             continue
-        _show(screen, decoded, as_json)
+        if as_json:
+            screen.json_line(json.dumps(tailed.fields(record), ensure_ascii=False))
+        else:
+            screen.parts(*tailed.parts(record))
         shown += 1
         if shown == max_lines:
             return
-
-
-def _show(screen: Screen, record: AutomationEvent | ActionResult, as_json: bool) -> None:
-    if as_json:
-        fields = event_json(record) if isinstance(record, AutomationEvent) else result_json(record)
-        screen.json_line(json.dumps(fields, ensure_ascii=False))
-        return
-    parts: list[Part] = event_parts(record) if isinstance(record, AutomationEvent) else result_parts(record)
-    screen.parts(*parts)

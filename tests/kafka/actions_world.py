@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from urllib.request import urlopen
 
 from aiohttp import web
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
 
 from schemas.codec import Codec, Rejected
 from schemas.records import FLOW_RUN_STATE_CHANGED, ActionResult, AutomationEvent
@@ -36,6 +36,8 @@ class Received(NamedTuple):
     event_id: str
     at_s: float
     body: Any
+    status: int = 200
+    unix_s: float = 0.0
 
 
 class Receiver:
@@ -48,7 +50,9 @@ class Receiver:
         self._loop = asyncio.new_event_loop()
         self.received: list[Received] = []
         self.answers: dict[str, list[int]] = {}
-        """By path: the statuses of the first answers; 200 afterwards."""
+        """By path: the statuses of the first answers; the usual one afterwards."""
+        self.usual: Callable[[str], int] = lambda _: 200
+        """What is answered to an event of this id."""
         self._thread = Thread(target=self._serve, daemon=True)
         self._thread.start()
         assert self._up.wait(10)
@@ -65,12 +69,12 @@ class Receiver:
         self._thread.join(10)
 
     async def _answer(self, request: web.Request) -> web.Response:
-        text = await request.text()
+        text, now_s = await request.text(), time.time()
         with self._lock:
             event_id = request.headers.get("X-PREFECT-EVENT-ID", "")
-            self.received.append(Received(request.path, event_id, time.monotonic(), json.loads(text)))
             left = self.answers.get(request.path)
-            status = left.pop(0) if left else 200
+            status = left.pop(0) if left else self.usual(event_id)
+            self.received.append(Received(request.path, event_id, time.monotonic(), json.loads(text), status, now_s))
         await asyncio.sleep(self.delay_s)
         return web.Response(status=status, text="ok")
 
@@ -104,8 +108,10 @@ def receiving(delay_s: float = 0) -> Iterator[Receiver]:
 class RunnerProcess:
     """``python -m actions`` in a process of its own."""
 
-    def __init__(self, settings: Settings, log: Path, **env: str) -> None:
+    def __init__(self, settings: Settings, log: Path, *, factor: float | None = None, **env: str) -> None:
         self.log = log
+        # With a factor it tries again that much sooner or later than users' does.
+        module = ["actions"] if factor is None else ["tests.kafka.quick_runner", str(factor)]
         prefix = {"BOOTSTRAP_SERVERS": settings.bootstrap_servers, "TOPIC_PREFIX": settings.topic_prefix}
         variables = {
             **{name: value for name, value in os.environ.items() if not name.startswith("SECRET")},
@@ -118,7 +124,7 @@ class RunnerProcess:
         }
         with log.open("ab") as out:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "actions"], cwd=ROOT, env=variables, stdout=out, stderr=out
+                [sys.executable, "-m", *module], cwd=ROOT, env=variables, stdout=out, stderr=out
             )
 
     def kill(self) -> None:
@@ -131,6 +137,13 @@ class RunnerProcess:
         self._process.send_signal(signal.SIGTERM)
         code = self._process.wait(timeout=30)
         return code, time.monotonic() - began
+
+    def pause(self) -> None:
+        """Stop it as it stands (SIGSTOP)."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
 
     def wait(self, timeout_s: float) -> int:
         return self._process.wait(timeout_s)
@@ -148,8 +161,8 @@ class RunnerProcess:
 
 
 @contextmanager
-def running(settings: Settings, log: Path, **env: str) -> Iterator[RunnerProcess]:
-    process = RunnerProcess(settings, log, **env)
+def running(settings: Settings, log: Path, *, factor: float | None = None, **env: str) -> Iterator[RunnerProcess]:
+    process = RunnerProcess(settings, log, factor=factor, **env)
     try:
         yield process
     finally:
@@ -181,7 +194,7 @@ def event(event_id: str, actions: list[dict[str, Any]], *, run: str = "run-1") -
 
 def publish(settings: Settings, *events: AutomationEvent | bytes) -> None:
     """Put events, or bytes that are none, on the topic."""
-    producer = Producer({"bootstrap.servers": settings.bootstrap_servers})
+    producer = Producer({"bootstrap.servers": settings.bootstrap_servers, "partitioner": "murmur2_random"})
     for one in events:
         key, value = (b"x", one) if isinstance(one, bytes) else (one.flow_run_id, CODEC.encode_event(one))
         producer.produce(settings.topic(AUTOMATION_EVENTS), value, key)
@@ -194,23 +207,33 @@ class Kept(NamedTuple):
     key: bytes
     value: bytes
     headers: dict[str, str]
+    partition: int = 0
+    offset: int = 0
+    log_ms: int = 0
 
 
 def kept(settings: Settings, topic: str) -> list[Kept]:
-    """All records that a topic has now."""
-    consumer = Consumer({"bootstrap.servers": settings.bootstrap_servers, "group.id": "reader"})
+    """All committed records that a topic has now."""
+    consumer = Consumer(
+        {"bootstrap.servers": settings.bootstrap_servers, "group.id": "reader", "enable.partition.eof": True}
+    )
     name = settings.topic(topic)
     records = []
     try:
-        for number in consumer.list_topics(name, timeout=10).topics[name].partitions:
-            low, high = consumer.get_watermark_offsets(TopicPartition(name, number), timeout=10)
-            consumer.assign([TopicPartition(name, number, low)])
-            while consumer.position([TopicPartition(name, number)])[0].offset < high and low < high:
-                message = consumer.poll(5)
-                assert message is not None
-                assert message.error() is None
-                headers = {key: (value or b"").decode() for key, value in message.headers() or []}  # type: ignore[union-attr,str-unpack]
-                records.append(Kept(message.key() or b"", message.value() or b"", headers))
+        numbers = list(consumer.list_topics(name, timeout=10).topics[name].partitions)
+        consumer.assign([TopicPartition(name, number, OFFSET_BEGINNING) for number in numbers])
+        ends: set[int | None] = set()
+        while len(ends) < len(numbers):
+            message = consumer.poll(10)
+            assert message is not None
+            error = message.error()
+            if error is not None:
+                assert error.code() == KafkaError._PARTITION_EOF, error
+                ends.add(message.partition())
+                continue
+            headers = {key: (value or b"").decode() for key, value in message.headers() or []}  # type: ignore[union-attr,str-unpack]
+            at = message.partition() or 0, message.offset() or 0, message.timestamp()[1]
+            records.append(Kept(message.key() or b"", message.value() or b"", headers, *at))
     finally:
         consumer.close()
     return records

@@ -1,8 +1,10 @@
 """What holds when runners are killed, asked to leave, or joined by others; and where secrets never show."""
 
 import json
+import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +22,7 @@ from tests.kafka.actions_world import (
     webhook,
 )
 from topology.settings import Settings
-from topology.topics import ACTION_RESULTS, AUTOMATION_EVENTS
+from topology.topics import ACTION_RESULTS, AUTOMATION_EVENTS, RETRY_1M
 
 pytestmark = pytest.mark.kafka
 
@@ -61,7 +63,7 @@ def test_a_killed_runner_loses_nothing_and_repeats_only_what_was_not_committed(
 def test_sigterm_lets_requests_end_and_leaves_retries_to_the_next_process(settings: Settings, tmp_path: Path) -> None:
     make_topics(settings)
     with receiving(delay_s=1.5) as slow, receiving() as failing:
-        failing.answers["/hook"] = [500, 500, 500]
+        failing.answers["/hook"] = [500, 500]
         in_flight = event("in-flight", [webhook("a", slow.url("/hook"))], run="1")
         waiting = event("waiting", [webhook("a", failing.url("/hook"))], run="2")
         with running(settings, tmp_path / "log") as first:
@@ -113,6 +115,61 @@ def test_runners_that_join_and_leave_share_the_work_and_lose_nothing(settings: S
         assert repeated <= 16
 
 
+def test_a_runner_that_was_stopped_past_its_session_writes_nothing_more_and_nothing_is_lost(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """SIGSTOP for 12 s with a session of 6 s: the other takes over, and each delivery has one final result."""
+    settings = settings.model_copy(update={"partitions": {**settings.partitions, AUTOMATION_EVENTS: 4}})
+    make_topics(settings)
+    with (
+        receiving(delay_s=0.02) as receiver,
+        running(settings, tmp_path / "log1") as first,
+        running(settings, tmp_path / "log2") as second,
+    ):
+        for process in (first, second):
+            until(lambda process=process: "partitions assigned" in process.log.read_text(), what="both at work")  # type: ignore[misc]
+        url = receiver.url("/hook")
+        publish(settings, *(event(f"e{n}", [webhook("a", url)], run=f"run-{n % 97}") for n in range(2000)))
+        until(lambda: len(receiver.received) >= 100, what="a beginning")
+        first.pause()
+        until(lambda: len(set(receiver.event_ids("/hook"))) == 2000, 40, "what the other one takes over")
+        first.resume()
+        until(lambda: len([one for one in results(settings) if one.status == "succeeded"]) >= 2000, 40, "all results")
+        assert first.terminate()[0] == 0
+        assert second.terminate()[0] == 0
+    finals = Counter(one.event_id for one in results(settings))
+    assert len(finals) == 2000
+    assert set(finals.values()) == {1}
+    assert sum(Counter(receiver.event_ids("/hook")).values()) - 2000 <= 128
+
+
+def test_a_stalled_process_blames_no_receiver(settings: Settings, tmp_path: Path) -> None:
+    """Stopped for 3 s with requests under way: it goes on where it was, and nothing waits in a retry topic."""
+    make_topics(settings)
+    with receiving(delay_s=0.02) as receiver, running(settings, tmp_path / "log") as process:
+        url = receiver.url("/hook")
+        publish(settings, *(event(f"e{n}", [webhook("a", url)], run=f"run-{n}") for n in range(600)))
+        until(lambda: len(receiver.received) >= 50, what="a beginning")
+        process.pause()
+        publish(settings, *(event(f"f{n}", [webhook("a", url)], run=f"run-{n}") for n in range(600)))
+        time.sleep(3)  # the stall itself
+        process.resume()
+        until(lambda: len(receiver.received) == 1200, 30, "all")
+        assert kept(settings, RETRY_1M) == []
+
+
+def test_two_processes_with_one_instance_id_do_not_fight(settings: Settings, tmp_path: Path) -> None:
+    """The one that is shut out ends with exit code 2 and says why."""
+    make_topics(settings)
+    with running(settings, tmp_path / "log1", INSTANCE_ID="twin") as first:
+        until(lambda: "partitions assigned" in first.log.read_text(), what="the first at work")
+        with running(settings, tmp_path / "log2", INSTANCE_ID="twin") as second:
+            until(lambda: not (first.running and second.running), 40, "the end of one of them")
+            ended = second if first.running else first
+            assert ended.wait(1) == 2
+            assert "another process has INSTANCE_ID=twin" in ended.log.read_text()
+
+
 def test_a_secrets_value_shows_nowhere(settings: Settings, tmp_path: Path) -> None:
     """Used as an address, missing first, refused, unreachable or malformed: only its name is ever written."""
     make_topics(settings)
@@ -134,7 +191,7 @@ def test_a_secrets_value_shows_nowhere(settings: Settings, tmp_path: Path) -> No
             }  # fmt: skip
 
         names = ["MALFORMED", "USERINFO", "DENIED", "GONE", "GOOD", "LATER", "from.env"]
-        env = {
+        env: dict[str, Any] = {
             "SECRETS_DIR": str(folder),
             "SECRET_FROM_ENV": receiver.url(f"/env/{CANARY}"),
             "LOG_LEVEL": "debug",
@@ -151,7 +208,7 @@ def test_a_secrets_value_shows_nowhere(settings: Settings, tmp_path: Path) -> No
         assert {name: found[name].error for name in names} == {
             "MALFORMED": "invalid_url",
             "USERINFO": "credentials_in_url",
-            "DENIED": "egress_denied",
+            "DENIED": "egress_denied: private",
             "GONE": "http_410",
             "GOOD": None,
             "LATER": None,

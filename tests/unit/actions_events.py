@@ -5,6 +5,7 @@ from typing import Any
 
 from actions.delivery import Action, Delivery, Source
 from schemas.records import FLOW_RUN_STATE_CHANGED, AutomationEvent
+from topology.names import AUTOMATION_EVENTS
 
 AT_MS = 1_782_907_200_123
 """2026-07-01T12:00:00.123Z"""
@@ -31,7 +32,12 @@ def fired(event_id: str, *entries: dict[str, Any], run: str = "r1") -> Automatio
     return EVENT._replace(id=event_id, flow_run_id=run, actions=json.dumps(entries))
 
 
-def delivery(number: int = 0, *, attempt: int = 1, **policy: Any) -> Delivery:
-    """A delivery to decide about."""
+def source(offset: int = 0, topic: str = AUTOMATION_EVENTS, **more: Any) -> Source:
+    """A record of the first partition."""
+    return Source(topic, 0, offset, b"r1", b"bytes")._replace(**more)
+
+
+def delivery(number: int = 0, *, attempt: int = 1, of: Source | None = None, **policy: Any) -> Delivery:
+    """A delivery to decide about; ``of`` is its record, by default the one at offset ``number``."""
     action = Action("a1", "WebhookAction", {"url": "http://127.0.0.1/"}, **policy)
-    return Delivery(f"d{number}", EVENT, action, Source(0, number, b"r1", b"bytes"), attempt)
+    return Delivery(f"d{number}", EVENT, action, of or source(number), attempt=attempt)

@@ -1,106 +1,265 @@
-"""How far a partition may be committed, whatever ends in whatever order."""
+"""What is committed of a partition: how far it has come, and what has ended beyond that."""
+
+from base64 import b85encode
+from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actions.backlog import Backlog
-from actions.delivery import Source
-from actions.offsets import PartitionOffsets
+from actions.offsets import (
+    ALL_ENDED,
+    FULL,
+    MOST_BYTES,
+    MOST_TRIES,
+    PRESSED,
+    PartitionOffsets,
+    Position,
+    Resumed,
+    resumed,
+)
 
-RECORDS = st.lists(st.tuples(st.integers(1, 3), st.integers(0, 3)), max_size=12)
+RECORDS = st.lists(st.tuples(st.integers(1, 3), st.integers(0, 4)), max_size=12)
 """Gaps between offsets (markers of transactions take some), and deliveries of each record."""
+RANDOM = st.randoms(use_true_random=False)
 
 
-@given(RECORDS, st.randoms(use_true_random=False))
-def test_the_commit_point_never_passes_an_open_delivery_and_reaches_the_end(
-    records: list[tuple[int, int]], random: object
-) -> None:
-    """Records are read and deliveries end in any interleaving; at the end all may be committed."""
-    offsets, offset = PartitionOffsets(), 0
-    to_read = []
+def laid_out(records: list[tuple[int, int]]) -> dict[int, int]:
+    """Offsets and how many deliveries the record there has."""
+    offset, found = 0, {}
     for gap, count in records:
         offset += gap
-        to_read.append((offset, count))
-    open_: list[int] = []
-    last_read, last_point = None, None
+        found[offset] = count
+    return found
+
+
+def places(bits: int, count: int) -> set[int]:
+    return {place for place in range(count) if bits >> place & 1}
+
+
+def taken_up(position: Position) -> PartitionOffsets:
+    return PartitionOffsets(resumed(position.metadata, position.offset))
+
+
+@given(RECORDS, RANDOM)
+def test_the_commit_point_never_passes_an_open_delivery_and_reaches_the_end(
+    records: list[tuple[int, int]], random: Random
+) -> None:
+    """Records are read and deliveries end in any interleaving; at the end all may be committed."""
+    offsets, to_read = PartitionOffsets(), list(laid_out(records).items())
+    open_: list[tuple[int, int]] = []
+    last_read = last_point = -1
     while to_read or open_:
-        if to_read and (not open_ or random.random() < 0.5):  # type: ignore[attr-defined]
+        if to_read and (not open_ or random.random() < 0.5):
             last_read, count = to_read.pop(0)
-            offsets.read(last_read, count)
-            open_ += [last_read] * count
+            assert offsets.read(last_read, count, 10) == 0
+            open_ += [(last_read, place) for place in range(count)]
         else:
-            offsets.ended(open_.pop(random.randrange(len(open_))))  # type: ignore[attr-defined]
-        point = offsets.commit_point()
-        assert point is not None
-        assert last_read is not None
-        assert point == (min(open_) if open_ else last_read + 1)
-        assert last_point is None or point >= last_point
+            offsets.ended(*open_.pop(random.randrange(len(open_))))
+        position = offsets.position("me")
+        assert position is not None
+        assert position.offset == (min(open_)[0] if open_ else last_read + 1)
+        assert position.offset >= last_point
         assert offsets.open_deliveries == len(open_)
-        last_point = point
-    assert offsets.commit_point() == (None if last_read is None else last_read + 1)
+        assert offsets.open_bytes == 10 * len({offset for offset, _ in open_})
+        last_point = position.offset
+
+
+@given(RECORDS, RANDOM, st.integers(1, 5))
+def test_whoever_goes_on_repeats_exactly_what_had_not_ended(
+    records: list[tuple[int, int]], random: Random, generations: int
+) -> None:
+    """Over several owners, each of which may give up before it has read all that the one before had read."""
+    laid = laid_out(records)
+    ended: set[tuple[int, int]] = set()
+    point, offsets = 0, PartitionOffsets()
+    for _ in range(generations):
+        open_: list[tuple[int, int]] = []
+        ahead = [(offset, count) for offset, count in laid.items() if offset >= point]
+        for offset, count in ahead[: random.randint(0, len(ahead))]:
+            assert places(offsets.read(offset, count), count) == {place for at, place in ended if at == offset}
+            open_ += [(offset, place) for place in range(count) if (offset, place) not in ended]
+            while open_ and random.random() < 0.6:
+                one = open_.pop(random.randrange(len(open_)))
+                offsets.ended(*one)
+                ended.add(one)
+        assert offsets.open_deliveries == len(open_)
+        position = offsets.position(f"owner-{random.random()}")
+        if position is not None:
+            assert all(
+                (at, place) in ended for at, count in laid.items() if at < position.offset for place in range(count)
+            )
+            point, offsets = position.offset, taken_up(position)
+        else:
+            offsets = PartitionOffsets(offsets.resumed)
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 2**32), st.integers(1_000, 6_000), st.sampled_from([1, 3, 200]), st.text("abc-", max_size=300))
+def test_past_the_brokers_limit_only_later_ones_are_repeated_and_none_is_lost(
+    seed: int, count: int, deliveries: int, owner: str
+) -> None:
+    offsets, random = PartitionOffsets(), Random(seed)
+    ended: dict[int, set[int]] = {}
+    for offset in range(0, 2 * count, 2):
+        offsets.read(offset, deliveries)
+        ended[offset] = set(random.sample(range(deliveries), random.randint(0, deliveries)))
+        for place in ended[offset]:
+            offsets.ended(offset, place)
+    position = offsets.position(owner)
+    assert position is not None
+    assert len(position.metadata.encode()) <= MOST_BYTES
+    again, repeating = taken_up(position), False
+    for offset, done in ended.items():
+        if offset < position.offset:
+            assert len(done) == deliveries
+            continue
+        skipped = places(again.read(offset, deliveries), deliveries)
+        assert skipped == done or not skipped
+        repeating = repeating or skipped != done
+        assert not (repeating and skipped), "after the first that is repeated, all are"
+    assert repeating <= offsets.full
+    assert again.resumed.owner == owner
+
+
+@pytest.mark.parametrize(("gap", "seed"), [(1, 1), (4, 2), (30, 3)])
+def test_until_it_is_full_nothing_is_repeated(gap: int, seed: int) -> None:
+    """As events have them: few actions each, and records close together."""
+    offsets, offset, random = PartitionOffsets(), 0, Random(seed)
+    ended: dict[int, set[int]] = {}
+    while not offsets.full:
+        offset += random.randint(1, gap)
+        offsets.read(offset, 3)
+        ended[offset] = set(random.sample(range(3), random.choice([0, 0, 1, 3])))
+        for place in ended[offset]:
+            offsets.ended(offset, place)
+    position = offsets.position("automations-actions-0123456789abcdef0123456789abcdef")
+    assert position is not None
+    again = taken_up(position)
+    for at, done in ended.items():
+        assert at < position.offset or places(again.read(at, 3), 3) == done
+
+
+def test_a_partition_is_pressed_then_full_and_neither_any_more_when_enough_has_ended() -> None:
+    offsets = PartitionOffsets()
+    told = []
+    for offset in range(FULL):
+        told.append((offsets.pressed, offsets.full))
+        offsets.read(offset, 1)
+    assert told == [(False, False)] * PRESSED + [(True, False)] * (FULL - PRESSED)
+    assert (offsets.pressed, offsets.full) == (True, True)
+    for offset in range(FULL - PRESSED):
+        offsets.ended(offset, 0)
+    offsets.position("me")
+    assert (offsets.pressed, offsets.full) == (True, False)
+    offsets.ended(FULL - 1, 0)
+    assert not offsets.pressed
+
+
+def test_records_far_apart_fill_it_earlier_until_they_fit() -> None:
+    offsets = PartitionOffsets()
+    for offset in range(0, 1_000 * 10**6, 10**6):
+        offsets.read(offset, 1)
+    assert not offsets.full
+    offsets.position("me")
+    assert offsets.full
+    for offset in range(0, 500 * 10**6, 10**6):
+        offsets.ended(offset, 0)
+    offsets.position("me")
+    assert not offsets.full
+
+
+def test_a_record_with_more_actions_than_the_metadata_can_tell_is_repeated_not_lost() -> None:
+    offsets = PartitionOffsets()
+    offsets.read(7, 50_000)
+    offsets.read(8, 1)
+    offsets.ended(7, 49_999)
+    offsets.ended(8, 0)
+    position = offsets.position("me")
+    assert position is not None
+    assert not offsets.full, "waiting helps nothing: one record alone is too long"
+    assert (position.offset, taken_up(position).resumed.ended(7), taken_up(position).resumed.ended(8)) == (7, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [None, "", "1", ";", ";;", "1;;", "1;me;", "2;me;1p", "me;1;1p", "1;me;0", "1;me; ", "1;me;1px", "1;me;g#",
+     "1;me;1p$E",     "1;me;\N{SNOWMAN}", "\x00", "x" * 5_000],
+)  # fmt: skip
+def test_metadata_of_another_format_says_nothing(metadata: str | None) -> None:
+    assert resumed(metadata, 10) == Resumed()
+    assert PartitionOffsets(resumed(metadata, 10)).read(10, 3) == 0
+
+
+@given(st.text() | st.binary().map(lambda noise: "1;me;" + b85encode(noise).decode()), st.integers(-1_001, 2**40))
+def test_whatever_the_metadata_is_reading_it_raises_nothing(metadata: str, offset: int) -> None:
+    PartitionOffsets(resumed(metadata, offset)).read(max(0, offset), 3)
+
+
+def test_a_record_that_had_ended_is_passed_without_a_delivery() -> None:
+    before = PartitionOffsets()
+    before.read(5, 2)
+    before.read(6, 2)
+    before.ended(6, 1)
+    before.ended(6, 0)
+    position = before.position("me")
+    assert position is not None
+    after = taken_up(position)
+    assert after.read(5, 2) == 0
+    assert after.read(6, 2) == 0b11
+    assert after.resumed.ended(6) == ALL_ENDED
+    assert after.resumed.ended(7) == 0
+    assert after.open_deliveries == 2
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9)), max_size=40), st.integers(1, 3))
+def test_how_often_each_was_tried_is_known_to_whoever_goes_on(tries: list[tuple[int, int]], generations: int) -> None:
+    """Up to three times, however many owners there were; who has not read a record again hands it on."""
+    counted: dict[tuple[int, int], int] = {}
+    offsets = PartitionOffsets()
+    for generation in range(generations):
+        for offset in range(6):
+            assert offsets.read(offset, 10) == 0
+            for place in range(10):
+                assert offsets.resumed.tried(offset, place) == counted.get((offset, place), 0)
+        for offset, place in tries[generation::generations]:
+            offsets.tried(offset, place)
+            counted[offset, place] = min(MOST_TRIES, counted.get((offset, place), 0) + 1)
+        position = offsets.position("me")
+        assert position is not None
+        between = taken_up(position)
+        between.read(0, 10)
+        position = between.position("other")
+        assert position is not None
+        offsets = taken_up(position)
 
 
 def test_nothing_read_is_nothing_to_commit() -> None:
-    assert PartitionOffsets().commit_point() is None
-    assert PartitionOffsets().uncommitted() is None
+    offsets = PartitionOffsets()
+    assert not offsets.moved()
+    assert offsets.position("me") is None
 
 
-def test_what_was_committed_is_not_committed_again_until_it_moves() -> None:
+def test_what_was_committed_is_committed_again_only_if_it_moved_or_failed() -> None:
     offsets = PartitionOffsets()
     offsets.read(5, 1)
-    assert offsets.uncommitted() == 5
-    offsets.committed(5)
-    assert offsets.uncommitted() is None
-    offsets.ended(5)
-    assert offsets.uncommitted() == 6
+    assert offsets.moved()
+    offsets.position("me")
+    assert not offsets.moved()
+    offsets.uncommitted()
+    assert offsets.moved()
+    offsets.position("me")
+    offsets.ended(5, 0)
+    assert offsets.moved()
 
 
 def test_a_mistake_is_loud() -> None:
     offsets = PartitionOffsets()
-    offsets.read(5, 1)
+    offsets.read(5, 2)
     with pytest.raises(ValueError, match="offset 5 was read after 5"):
         offsets.read(5, 1)
-    with pytest.raises(KeyError):
-        offsets.ended(4)
-
-
-def source(backlog: Backlog, partition: int, offset: int) -> Source:
-    return Source(partition, offset, None, b"", backlog.generation(partition) or 0)
-
-
-def test_what_ends_after_its_partition_was_taken_away_changes_nothing() -> None:
-    backlog = Backlog()
-    backlog.assign([0, 1])
-    before = source(backlog, 0, 7)
-    backlog.read(before, 2)
-    backlog.read(source(backlog, 1, 3), 1)
-    backlog.revoke([0])
-    assert backlog.open == 1
-    backlog.ended(before)
-    backlog.assign([0])
-    backlog.read(source(backlog, 0, 7), 2)
-    backlog.ended(before)
-    assert not backlog.holds(before)
-    assert backlog.open == 3
-    assert backlog.commit_points() == {0: 7, 1: 3}
-
-
-def test_a_commit_that_failed_is_made_again() -> None:
-    backlog = Backlog()
-    backlog.assign([0])
-    backlog.read(source(backlog, 0, 7), 0)
-    backlog.committed({0: 8})
-    assert backlog.commit_points() == {}
-    backlog.commit_failed([0, 4])
-    assert backlog.commit_points() == {0: 8}
-
-
-def test_a_full_backlog_has_no_room_but_an_empty_one_takes_any_event() -> None:
-    backlog = Backlog(most=3)
-    backlog.assign([0])
-    assert backlog.has_room(9)
-    backlog.read(source(backlog, 0, 1), 2)
-    assert backlog.has_room(1)
-    assert not backlog.has_room(2)
-    assert backlog.room() == 1
+    offsets.ended(5, 1)
+    for offset, place in [(5, 1), (4, 0)]:
+        with pytest.raises(KeyError):
+            offsets.ended(offset, place)
+    assert offsets.open_deliveries == 1

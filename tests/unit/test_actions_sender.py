@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from actions.egress import egress_policy
 from actions.exchange import Answer, Failure, Request
-from actions.sender import ANSWER_BYTES, Sender
+from actions.transport.egress import egress_policy
+from actions.transport.sender import ANSWER_BYTES, Sender
 
 HERE = egress_policy(("127.0.0.0/8",))
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -46,6 +46,24 @@ async def send(serve: Serve, timeout_ms: int = 2_000) -> Answer | Failure:
 async def test_an_answer_comes_with_its_status_body_and_retry_after() -> None:
     answer = await send(saying(b"HTTP/1.1 429 X\r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\nwait"))
     assert answer == Answer(429, b"wait", "7")
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("120", "120"),
+        ("1.5", "1.5"),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", "Wed, 21 Oct 2026 07:28:00 GMT"),
+        ("Wednesday, 21-Oct-26 07:28:00 GMT", "Wednesday, 21-Oct-26 07:28:00 GMT"),
+        ("soon", None),
+        ("-1", None),
+        ("1" * 40, None),
+        ("Bearer something-that-was-sent", None),
+    ],
+)
+async def test_of_a_retry_after_only_seconds_and_dates_are_kept(said: str, kept: str | None) -> None:
+    answer = await send(saying(f"HTTP/1.1 503 X\r\nRetry-After: {said}\r\nContent-Length: 0\r\n\r\n".encode()))
+    assert answer == Answer(503, b"", kept)
 
 
 async def test_an_answer_without_end_is_read_up_to_its_bound() -> None:

@@ -14,7 +14,7 @@ from schemas.records import FLOW_SLA_FAILED, ActionResult, AutomationEvent
 
 COMMANDS = [
     "demo", "simulate", "consumer", "actions", "apply", "validate", "export", "delete",
-    "topology apply", "topology check", "events tail", "results tail",
+    "topology apply", "topology check", "events tail", "results tail", "dlq list", "dlq redrive", "test-action",
 ]  # fmt: skip
 
 GOOD = """\

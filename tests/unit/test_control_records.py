@@ -70,7 +70,7 @@ GOOD_CONFIGS: dict[str, dict[str, Any]] = {
         "account_sid": "AC1",
         "auth_token_secret": "TWILIO",
         "messaging_service_sid": "MG1",
-        "phone_numbers": ["+15551234567", "+44 7911 123456", "(555) 123-4567"][:2],
+        "phone_numbers": ["+15551234567", "+447911123456"],
     },
     "PagerDutyNotificationAction": {"routing_key": "R1", "severity": "critical"},
     "CancelFlowRunAction": {},

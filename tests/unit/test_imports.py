@@ -40,9 +40,19 @@ PURE = (
     "streams/testing.py",
     "consumer/*.py",
     "actions/channels/*.py",
+    "actions/backlog.py",
     "actions/decide.py",
+    "actions/delivery.py",
+    "actions/exchange.py",
+    "actions/health.py",
+    "actions/lanes.py",
+    "actions/row.py",
+    "actions/mutes.py",
     "actions/offsets.py",
+    "actions/outbox.py",
     "actions/schedule.py",
+    "actions/waiting.py",
+    "schemas/delivery_headers.py",
 )
 # What joins the consumer's pure core to the loop, the clock and the process.
 WIRING = frozenset({"consumer/service.py"})

@@ -100,11 +100,36 @@ def test_each_topic_has_its_own_partitions_and_retention() -> None:
             "SESSION_TIMEOUT_MS=10000 is less than three times COMMIT_INTERVAL_MS",
         ),
         ("ACTIONS_GROUP", "automations-consumer", "each service has its own"),
+        ("EMAIL_FROM", "ops", "EMAIL_FROM=ops: must be an address such as ops@example.com"),
+        ("DESTINATION_CONCURRENCY", "0", "DESTINATION_CONCURRENCY=0: must be at least 1"),
+        ("DESTINATION_CONCURRENCY", "257", "DESTINATION_CONCURRENCY=257: must be at most 256"),
+        ("DESTINATION_RATE", "-1", "DESTINATION_RATE=-1: must be at least 0"),
+        ("DESTINATION_RATE", "nan", "DESTINATION_RATE=nan: must be a number"),
+        ("DESTINATION_RATE", "fast", "DESTINATION_RATE=fast: must be a number"),
+        ("TLS_KEY_FILE", "key.pem", "TLS_KEY_FILE is set but TLS_CERT_FILE is not"),
+        ("SMTP_USERNAME", "lab", "SMTP_USERNAME is set but SMTP_PASSWORD_SECRET is not"),
     ],
 )
 def test_a_wrong_value_is_told_in_one_line_with_the_remedy(variable: str, value: str, told: str) -> None:
     """The variable, what it holds, and what it must be."""
     assert told in complaint(**{variable: value})
+
+
+def test_a_mail_password_is_not_sent_as_plain_text_to_another_host() -> None:
+    """Without STARTTLS only to this host, or on the port that is encrypted from the first byte."""
+    env = {"SMTP_STARTTLS": "false", "SMTP_USERNAME": "lab", "SMTP_PASSWORD_SECRET": "MAIL"}
+    assert "as plain text" in complaint(**env, SMTP_HOST="mail.example.com")
+    for host in ("localhost", "127.0.0.1", "::1"):
+        Settings.from_env({**KAFKA, **env, "SMTP_HOST": host})
+    Settings.from_env({**KAFKA, **env, "SMTP_HOST": "mail.example.com", "SMTP_PORT": "465"})
+
+
+def test_a_destination_s_limits_and_the_sender_s_address_have_these_forms() -> None:
+    assert Settings.from_env(KAFKA).destination_concurrency == 8
+    assert Settings.from_env(KAFKA).destination_rate == 0
+    settings = Settings.from_env({**KAFKA, "DESTINATION_RATE": "0.5", "EMAIL_FROM": "Flow Alerts <ops@example.com>"})
+    assert settings.destination_rate == 0.5
+    assert settings.email_from == "Flow Alerts <ops@example.com>"
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))

@@ -115,6 +115,67 @@ def test_a_payload_stays_json_whatever_the_values_hold(payload: Any, message: st
     assert json.loads(json.dumps(rendered)) == rendered
 
 
+pieces = st.sampled_from(["{state}", "{state_message}", "{flow_name}", "{nobody}", "{{", "}}", "Failed", "_2", "a"])
+templates = st.lists(pieces | st.text(max_size=3), max_size=3).map("".join)
+payloads = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | templates,
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(templates, children, max_size=4),
+    max_leaves=12,
+)
+said = st.sampled_from(["Failed", "Failed_2", "a", "", "{state}", '"', "}}"]) | st.text(
+    st.characters(codec="utf-8"), max_size=9
+)
+
+
+def shape(value: Any) -> Any:
+    """What is left of a payload without its texts: nesting, lengths, and all that is no text."""
+    if isinstance(value, dict):
+        return [shape(item) for item in value.values()], "members"
+    if isinstance(value, list):
+        return [shape(item) for item in value]
+    return "a text" if isinstance(value, str) else value
+
+
+@given(payloads, said, said, said)
+def test_a_payload_keeps_its_shape_whatever_the_values_hold(payload: Any, state: str, message: str, flow: str) -> None:
+    event = EVENT._replace(state=state, state_message=message, flow_name=flow)
+    rendered = render_payload(payload if not isinstance(payload, str) else json.dumps(payload), event)
+    assert shape(rendered) == shape(payload)
+    assert json.loads(json.dumps(rendered, ensure_ascii=False).encode()) == rendered
+
+
+def test_keys_that_become_the_same_all_stay_and_a_literal_one_keeps_its_name() -> None:
+    payload = {"{state}": 1, "Failed": 2, "{state}{state_message}": 3, "Failed_2": 4}
+    rendered = render_payload(payload, EVENT._replace(state_message=""))
+    assert rendered == {"Failed_3": 1, "Failed": 2, "Failed_4": 3, "Failed_2": 4}
+    assert list(rendered.values()) == [1, 2, 3, 4]
+
+
+MARKS: list[Any] = [[f"<{name}>"] if name.endswith("_ids") else f"<{name}>" for name in AutomationEvent._fields]
+MARKED = AutomationEvent(*MARKS)._replace(timestamp=0, detected_at=0, duration_seconds=7, sla_min_healthy=7)
+reachable = (set(AutomationEvent._fields) | set(ALIASES)) - {"actions"}
+odd_names = st.builds(
+    "{}{}{}".format,
+    st.sampled_from(["", " ", "_", "0", "event.", "self."]),
+    st.sampled_from(sorted(reachable | {"actions", "__class__", "_fields", "self", "event"})),
+    st.sampled_from(["", " ", ".upper", "[0]", "!r", ":>9", "()", ".__class__", "\n"]),
+) | st.text(st.characters(exclude_characters="{}"), max_size=12)
+
+
+@given(odd_names)
+def test_no_name_but_an_attributes_reaches_anything(name: str) -> None:
+    rendered = render_text(f"{{{name}}}", MARKED)
+    if name not in reachable:
+        assert rendered == f"{{{name}}}"
+    elif (attribute := ALIASES.get(name, name)) not in (
+        "timestamp",
+        "detected_at",
+        "duration_seconds",
+        "sla_min_healthy",
+    ):
+        assert rendered == f"<{attribute}>"
+
+
 def test_payloads_are_filled_in_keys_and_values_and_keep_their_shape() -> None:
     payload = {"{state}": ["{flow_run_name}", 1, None, True, {"deep": "{state_message}"}], "n": 1.5}
     rendered = {"Failed": ["brave-otter", 1, None, True, {"deep": EVENT.state_message}], "n": 1.5}

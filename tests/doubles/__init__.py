@@ -1,0 +1,1 @@
+"""Servers on loopback that check what they are sent, by their services' documentation."""
