@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from topology.access import AccessDenied, is_denial
 from topology.kafka_config import client_config
+from topology.rights import READER_GROUP, Right
 from topology.settings import Settings
 
 TIMEOUT_S = 15
@@ -34,11 +36,12 @@ class ReadTimeout(Exception):
 def _consumer(settings: Settings, isolation: str, **more: Any) -> Consumer:
     config = {
         **client_config(settings),
-        "group.id": "automations-reader",  # required by the client; no group is joined, no offset committed
+        "group.id": READER_GROUP,  # required by the client; no group is joined, no offset committed
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "isolation.level": isolation,
         "auto.offset.reset": "earliest",
+        "log_level": 0,  # who waits for an answer is told why there is none
         "fetch.wait.max.ms": 100,  # how long an empty fetch waits at the broker: the end is told that quickly
         **more,
     }
@@ -111,7 +114,7 @@ def scan(settings: Settings, topic: str) -> Iterator[Read]:
                     del left[partition]
                 continue
             if error is not None:
-                raise KafkaException(error)
+                raise _failed(error)
             if offset < spans[partition][1]:
                 yield _read(message)
             if partition in left and offset + 1 >= left[partition]:
@@ -123,7 +126,7 @@ def scan(settings: Settings, topic: str) -> Iterator[Read]:
 def follow(settings: Settings, topic: str, *, from_beginning: bool) -> Iterator[Read]:
     """Every committed record from now on (or from the oldest), without end."""
     spans = watermarks(settings, topic)
-    consumer = _consumer(settings, "read_committed")
+    consumer = _consumer(settings, "read_committed", log_level=6)
     starts = {partition: begin if from_beginning else end for partition, (begin, end) in spans.items()}
     try:
         consumer.assign([TopicPartition(topic, partition, start) for partition, start in starts.items()])
@@ -133,10 +136,16 @@ def follow(settings: Settings, topic: str, *, from_beginning: bool) -> Iterator[
                 continue
             error = message.error()
             if error is not None:
-                raise KafkaException(error)
+                raise _failed(error)
             yield _read(message)
     finally:
         consumer.close()
+
+
+def _failed(error: KafkaError) -> Exception:
+    if is_denial(error):
+        return AccessDenied.told(error, [Right("Group", READER_GROUP, "Describe")])
+    return KafkaException(error)
 
 
 def _read(message: Any) -> Read:
