@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from topology.access import AccessDenied, is_denial
 from topology.kafka_config import client_config
-from topology.rights import READER_GROUP, Right
 from topology.settings import Settings
 
+READER_GROUP = "automations-reader"
+"""The client wants one, and looks for its coordinator. It isn't joined, nothing is committed, no right is needed."""
 TIMEOUT_S = 15
 """How long a broker may stay silent before reading gives up."""
 
@@ -36,7 +36,7 @@ class ReadTimeout(Exception):
 def _consumer(settings: Settings, isolation: str, **more: Any) -> Consumer:
     config = {
         **client_config(settings),
-        "group.id": READER_GROUP,  # required by the client; no group is joined, no offset committed
+        "group.id": READER_GROUP,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "isolation.level": isolation,
@@ -105,16 +105,18 @@ def scan(settings: Settings, topic: str) -> Iterator[Read]:
             message = consumer.poll(TIMEOUT_S)
             if message is None:
                 raise ReadTimeout(f"{topic}: the end of partitions {sorted(left)} was not reached in {TIMEOUT_S} s")
+            error = message.error()
+            if error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                continue
             partition, offset = message.partition(), message.offset()
             assert partition is not None
             assert offset is not None
-            error = message.error()
             if error is not None and error.code() == KafkaError._PARTITION_EOF:
                 if offset >= left.get(partition, offset + 1):
                     del left[partition]
                 continue
             if error is not None:
-                raise _failed(error)
+                raise KafkaException(error)
             if offset < spans[partition][1]:
                 yield _read(message)
             if partition in left and offset + 1 >= left[partition]:
@@ -135,17 +137,13 @@ def follow(settings: Settings, topic: str, *, from_beginning: bool) -> Iterator[
             if message is None:
                 continue
             error = message.error()
+            if error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                continue
             if error is not None:
-                raise _failed(error)
+                raise KafkaException(error)
             yield _read(message)
     finally:
         consumer.close()
-
-
-def _failed(error: KafkaError) -> Exception:
-    if is_denial(error):
-        return AccessDenied.told(error, [Right("Group", READER_GROUP, "Describe")])
-    return KafkaException(error)
 
 
 def _read(message: Any) -> Read:

@@ -132,6 +132,10 @@ class SecuredKafka:
             )
         )
 
+    def delete_topic(self, topic: str) -> None:
+        self._settle(self.admin.delete_topics([topic]))
+        self._until(lambda: topic not in self.admin.list_topics(timeout=_ANSWER_S).topics)
+
     def held_back(self, topic: str) -> bool:
         """Whether a transaction is open in the topic's first partition."""
         asked = {TopicPartition(topic, 0): OffsetSpec.latest()}  # type: ignore[no-untyped-call]

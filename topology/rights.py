@@ -45,8 +45,6 @@ Role = Literal[
     "simulate",
 ]
 
-READER_GROUP = "automations-reader"
-"""The client of whoever reads without a group names one all the same; nothing is committed under it."""
 CONTROL_WRITER = "automations-control-writer"
 REDRIVE_WRITER = "automations-redrive"
 
@@ -138,10 +136,7 @@ def _actions(settings: Settings) -> list[Right]:
 
 
 def _reader(*names: str) -> Callable[[Settings], list[Right]]:
-    return lambda settings: [
-        *_of_topics(settings, "Read", *names),
-        Right("Group", READER_GROUP, "Describe"),
-    ]
+    return lambda settings: _of_topics(settings, "Read", *names)
 
 
 def _writer(settings: Settings, name: str) -> Right:

@@ -2,26 +2,30 @@
 of them, and says what is wrong."""
 
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import trustme
 
 from schemas.codec import Codec
 from schemas.records import ActionResult, AgentHeartbeat
-from streams.topic_reader import read_to_end
+from streams.topic_reader import READER_GROUP, read_to_end
 from tests.kafka.actions_world import RunnerProcess, receiving, until
 from tests.kafka.consumer_process import ConsumerProcess
 from tests.kafka.consumer_world import now_ms, put, put_heartbeats, put_states, state
 from tests.kafka.secured_world import SecuredWorld, used
 from tests.secured_kafka import SecuredKafka, secured_kafka
-from topology.names import ACTION_RESULTS, FLOW_RUN_STATE
-from topology.rights import ROLES
+from topology.names import ACTION_RESULTS, AUTOMATION_EVENTS, FLOW_RUN_STATE
+from topology.rights import ROLES, Right, Role
 from topology.settings import Settings
 from topology.topics import changelog_of
 
 pytestmark = pytest.mark.kafka
+
+Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +53,8 @@ LONG_TRANSACTIONS = {"COMMIT_INTERVAL_MS": "2000", "TRANSACTION_TIMEOUT_MS": "60
 QUICK = 0.002
 
 
-def runner_of(world: SecuredWorld, log: Path) -> RunnerProcess:
-    return RunnerProcess(world.settings("actions"), log, factor=QUICK, **world.env("actions"))
+def runner_of(world: SecuredWorld, log: Path, **env: str) -> RunnerProcess:
+    return RunnerProcess(world.settings("actions"), log, factor=QUICK, **world.env("actions", **env))
 
 
 def statuses(settings: Settings) -> list[str]:
@@ -72,7 +76,7 @@ def killed_in_a_transaction(process: ConsumerProcess, world: SecuredWorld) -> bo
 
 
 def test_everything_works_with_just_the_rights_that_are_listed_and_needs_each_of_them(
-    world: SecuredWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    world: SecuredWorld, tmp_path: Path, capsys: Capture
 ) -> None:
     """The broker refuses nothing, and has granted every single right for its own sake at least once."""
     assert world.run("topology apply", "topology", "apply") == 0
@@ -130,5 +134,133 @@ def test_everything_works_with_just_the_rights_that_are_listed_and_needs_each_of
 
     for role in ROLES:
         decisions = world.decisions(role)
-        assert [one.line for one in decisions if not one.allowed] == []
+        assert [one.line for one in decisions if not one.allowed and one.name != READER_GROUP] == []
         assert [str(right) for right in world.rights(role) if not used(right, decisions)] == [], role
+
+
+def outcome(world: SecuredWorld, role: Role, tmp_path: Path, capsys: Capture, **env: str) -> str:
+    """What a service or command says that can't go on; it ends with 2, and no secret is in it."""
+    manifest = tmp_path / "automations.yaml"
+    manifest.write_text(MANIFEST.format(good="http://127.0.0.1/", failing="http://127.0.0.1/", flows=""))
+    arguments = {
+        "apply": ["-f", str(manifest)],
+        "apply --dry-run": ["-f", str(manifest)],
+        "delete": ["automation", "failures"],
+        "test-action": ["good", "--dry-run"],
+        "events tail": ["--from-beginning", "--max", "1"],
+        "results tail": ["--from-beginning", "--max", "1"],
+        "dlq redrive": ["--all"],
+        "simulate": ["--duration", "1"],
+    }.get(role, [])
+    log = tmp_path / f"{uuid4()}.log"
+    if role == "consumer":
+        code, said = world.consumer(log, **env).wait(), log.read_text()
+    elif role == "actions":
+        code, said = runner_of(world, log, **env).wait(30), log.read_text()
+    else:
+        capsys.readouterr()
+        code = world.run(role, *role.split(), *arguments, **env)
+        said = "".join(capsys.readouterr())
+    assert code == 2, said
+    assert not [secret for secret in (world.password, *env.values()) if secret in said and secret.startswith("secret-")]
+    return said
+
+
+@pytest.fixture
+def ready(world: SecuredWorld) -> SecuredWorld:
+    """Topics that are there, and an automation."""
+    assert world.run("topology apply", "topology", "apply") == 0
+    return world
+
+
+@pytest.mark.parametrize("role", ["consumer", "actions", "export", "topology apply"])
+def test_a_user_or_broker_that_is_not_trusted_ends_services_and_commands_with_the_settings_to_look_at(
+    world: SecuredWorld, role: Role, tmp_path: Path, capsys: Capture
+) -> None:
+    said = outcome(world, role, tmp_path, capsys, KAFKA_CONFIG_SASL_PASSWORD="secret-wrong")
+    assert "invalid credentials with SASL mechanism SCRAM-SHA-512: check KAFKA_CONFIG_SASL_MECHANISM" in said
+    other = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(str(other))
+    said = outcome(world, role, tmp_path, capsys, KAFKA_CONFIG_SSL_CA_LOCATION=str(other))
+    assert "certificate verify failed" in said
+    assert "check KAFKA_CONFIG_SSL_CA_LOCATION" in said
+
+
+def refusals(world: SecuredWorld, role: Role, rights: Iterable[Right], tmp_path: Path, capsys: Capture) -> list[str]:
+    """The rights without which a role's refusal doesn't name what is missing."""
+    unclear = []
+    for right in rights:
+        with world.without(role, right):
+            if right.operation == "Create":
+                world.kafka.delete_topic(right.name)
+            if str(right) not in outcome(world, role, tmp_path, capsys):
+                unclear.append(str(right))
+        if right.operation == "Create":
+            assert world.run(role, "topology", "apply") == 0
+    return unclear
+
+
+def of_each_kind(role: Role, rights: Iterable[Right]) -> list[Right]:
+    """One right to each kind of thing; of the commands, which start sooner, for each operation on it."""
+    fewer = role in ("consumer", "actions")
+    return list({(right.resource, "" if fewer else right.operation): right for right in rights}.values())
+
+
+@pytest.mark.parametrize("role", ["consumer", "actions", "apply", "dlq redrive", "topology apply"])
+def test_a_missing_right_is_named_and_ends_services_and_commands(
+    ready: SecuredWorld, role: Role, tmp_path: Path, capsys: Capture
+) -> None:
+    """To a topic, a group or a transactional id."""
+    assert refusals(ready, role, of_each_kind(role, ready.rights(role)), tmp_path, capsys) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("role", ROLES)
+def test_every_missing_right_is_named_and_ends_services_and_commands(
+    ready: SecuredWorld, role: Role, tmp_path: Path, capsys: Capture
+) -> None:
+    assert refusals(ready, role, ready.rights(role), tmp_path, capsys) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("role", ["consumer", "actions"])
+def test_a_right_that_is_taken_away_while_a_service_runs_ends_it_and_is_named(
+    ready: SecuredWorld, role: Role, tmp_path: Path
+) -> None:
+    """Whatever it is at then: reading, committing, or writing what has fired or was sent."""
+    manifest = tmp_path / "automations.yaml"
+    manifest.write_text(MANIFEST.format(good="http://127.0.0.1:1/", failing="http://127.0.0.1:1/", flows=""))
+    assert ready.run("apply", "apply", "-f", str(manifest)) == 0
+    rights = [
+        Right("Topic", f"{ready.prefix}{AUTOMATION_EVENTS if role == 'consumer' else ACTION_RESULTS}", "Write"),
+        Right("Topic", f"{ready.prefix}{FLOW_RUN_STATE if role == 'consumer' else AUTOMATION_EVENTS}", "Read"),
+        *(right for right in ready.rights(role) if right.resource != "Topic"),
+    ]
+    unclear = []
+    for number, right in enumerate(rights):
+        other = ready.consumer(tmp_path / f"other-{number}.log").ready() if role == "actions" else None
+        log = tmp_path / f"{number}.log"
+        service = ready.consumer(log) if role == "consumer" else runner_of(ready, log)
+        until(lambda service=service: _is_up(service), 60, "the service is ready")  # type: ignore[misc]
+        with ready.without(role, right):
+            for _ in range(40):
+                put_states(ready.settings("simulate"), state(f"run-{uuid4()}", 1, "Failed"))
+                if not service.running:
+                    break
+                time.sleep(0.5)
+            code, said = service.wait(30), log.read_text()
+        if other is not None:
+            other.kill()
+        if code != 2 or str(right) not in said:
+            unclear.append(f"{right}: exit code {code}: {said[-600:]}")
+    assert unclear == []
+
+
+def _is_up(service: ConsumerProcess | RunnerProcess) -> bool:
+    try:
+        service.get("/readyz")
+    except (OSError, IndexError):
+        return False
+    return True

@@ -14,7 +14,6 @@ SETTINGS = Settings(bootstrap_servers="kafka:9092", topic_prefix="p-", consumer_
 
 @pytest.mark.parametrize("role", ROLES)
 def test_no_right_reaches_beyond_the_topics_groups_and_transactions_of_the_settings(role: Role) -> None:
-    """Only the group that readers without a group name is the same everywhere."""
     names = {spec.name for spec in topics(SETTINGS, 1)}
     for right in rights_of(role, SETTINGS):
         match right.resource:
@@ -22,7 +21,7 @@ def test_no_right_reaches_beyond_the_topics_groups_and_transactions_of_the_setti
                 assert right.name in names
                 assert not right.prefixed
             case "Group":
-                assert right.name in ("c", "a", "automations-reader")
+                assert right.name in ("c", "a")
             case "TransactionalId":
                 assert right.name.startswith("p-")
                 assert right.name.endswith("-") == right.prefixed
