@@ -32,12 +32,13 @@ def group_consumer(settings: Settings) -> dict[str, Any]:
     return config
 
 
-def table_reader(settings: Settings, name: str) -> dict[str, Any]:
+def table_reader(settings: Settings) -> dict[str, Any]:
     """Of a consumer without a group that reads a topic from its beginning and follows it."""
     return {
         **_reader(settings),
-        # The client wants one; no group is joined and nothing is committed under it.
-        "group.id": f"{settings.consumer_group}-{name}",
+        # The client wants one; it isn't joined and nothing is committed. A name of its own would need a right of
+        # its own.
+        "group.id": settings.consumer_group,
         "auto.offset.reset": "earliest",
     }
 

@@ -29,6 +29,7 @@ from streams.app import App, Place, Watcher
 from streams.broker_time import BrokerTime
 from streams.control_reader import ControlReader
 from streams.control_topic import ControlTopic
+from streams.denied import hold_permitted
 from streams.ends import Ends
 from streams.errors import Lost, MustAbort, StateError, more_partitions, records_gone, shut_out_by_twin
 from streams.partition import Partition, Unread
@@ -91,7 +92,7 @@ class Loop:
         self._ends = Ends(self._admin)
         self._control_reader = ControlReader(settings, self._control_place, self._control, self._observe)
         self._consumer = Consumer(clients.group_consumer(settings), logger=logger)
-        reading = clients.table_reader(settings, "restore")
+        reading = clients.table_reader(settings)
         self._restore_reader = Consumer(reading, logger=logger)
         self._takeovers = Takeovers(
             self._restore_reader,
@@ -251,8 +252,8 @@ class Loop:
         self._balance_memory()
 
     def _problem(self, place: Place, message: Message, error: KafkaError) -> None:
-        partition = self.active.get(place)
-        code = error.code()
+        partition, code = self.active.get(place), error.code()
+        hold_permitted(error)
         if code == KafkaError._PARTITION_EOF:
             if partition is not None:
                 partition.read_to(message.offset() or 0)
@@ -300,6 +301,7 @@ class Loop:
         try:
             taken = self._takeovers.poll()
         except (KafkaException, TimeoutError) as error:
+            hold_permitted(error.args and error.args[0])
             log.warning("restoring waits", problem=str(error))
             return
         for one in taken:

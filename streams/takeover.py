@@ -21,6 +21,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from confluent_kafka.admin import AdminClient
 
 from streams.app import Place
+from streams.denied import hold_permitted
 from streams.ends import high_watermarks, low_watermarks
 from streams.errors import Lost
 from streams.partition import Partition
@@ -154,6 +155,7 @@ class Takeovers:
                 taking.end = message.offset() or 0
                 taking.ended_s = monotonic()
             elif not error.retriable():
+                hold_permitted(error)
                 raise Lost(f"the changelog of {taking.partition.where} can't be read: {error.str()}")
 
     def _held_back(self, taking: _Taking, high: int) -> None:
