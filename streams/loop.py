@@ -34,8 +34,9 @@ from streams.ends import Ends
 from streams.errors import Lost, MustAbort, StateError, more_partitions, records_gone, shut_out_by_twin
 from streams.partition import Partition, Unread
 from streams.position import POSITION_KEY
+from streams.predecessors import Predecessors, peek_positions
 from streams.store import Store
-from streams.takeover import Taken, Takeovers, committed_offsets, peek_positions
+from streams.takeover import Taken, Takeovers
 from streams.telemetry import librdkafka_logger
 from streams.transaction import Transaction, end_predecessor
 from topology.kafka_config import admin as admin_client
@@ -46,7 +47,7 @@ from topology.topics import changelog_of
 log = structlog.get_logger()
 
 BATCH = 2_000
-POLL_S = 0.01
+POLL_S = RESTORE_S = 0.01
 ASK_EVERY_S = 0.1
 """How often an idle process asks for the ends."""
 ANCHOR_EVERY_S = 10.0
@@ -86,23 +87,23 @@ class Loop:
 
     def _connect(self, settings: Settings, accept_gap: bool) -> None:
         logger = librdkafka_logger()
-        producer = clients.transactional_producer(settings, clients.transactional_id_of(settings))
+        own_id = clients.transactional_id_of(settings)
+        producer = clients.transactional_producer(settings, own_id)
         self._transaction = Transaction(producer, self._appended, logger, self._alive)
         self._admin = admin_client(settings)
         self._ends = Ends(self._admin)
         self._control_reader = ControlReader(settings, self._control_place, self._control, self._observe)
-        self._consumer = Consumer(clients.group_consumer(settings), logger=logger)
-        reading = clients.table_reader(settings)
+        self._consumer = Consumer(clients.group_consumer(settings, own_id), logger=logger)
+        reading, group = clients.table_reader(settings), settings.consumer_group
         self._restore_reader = Consumer(reading, logger=logger)
-        self._takeovers = Takeovers(
-            self._restore_reader,
+        predecessors = Predecessors(
             self._admin,
-            lambda places: committed_offsets(self._consumer, places),
-            lambda changelog, start, end: peek_positions(reading, changelog, start, end),
+            group,
+            (clients.transactional_ids(settings), own_id),
+            lambda changelog, span: peek_positions(reading, changelog, span),
             lambda owner: end_predecessor(producer, owner, logger),
-            self._transaction.transactional_id,
-            accept_gap,
         )
+        self._takeovers = Takeovers(self._restore_reader, self._admin, group, predecessors, accept_gap)
 
     def start(self) -> None:
         """Ends what an earlier process of the same id left open, and joins the group."""
@@ -121,7 +122,7 @@ class Loop:
         self._take(self._consumer.consume(BATCH, 0 if busy else POLL_S))
         if self._failure is not None:
             raise self._failure
-        self._restore()
+        self._restore(busy)
         self._ask()
         self._alive()
 
@@ -297,11 +298,11 @@ class Loop:
             self._asked_s = monotonic()
             self._ends.ask([self._control_place, *self.active], now_ms)
 
-    def _restore(self) -> None:
+    def _restore(self, busy: bool) -> None:
         try:
-            taken = self._takeovers.poll()
-        except (KafkaException, TimeoutError) as error:
-            hold_permitted(error.args and error.args[0])
+            taken = self._takeovers.poll(0 if busy else RESTORE_S)
+        except KafkaException as error:
+            hold_permitted(error.args[0])
             log.warning("restoring waits", problem=str(error))
             return
         for one in taken:
