@@ -62,6 +62,8 @@ class Loop:
     ``widths`` gives the partition count of each input topic. Used from one thread.
     """
 
+    transactions: type[Transaction] = Transaction
+
     def __init__(
         self, settings: Settings, app: App, widths: dict[str, int], watcher: Watcher, accept_gap: bool = False
     ) -> None:
@@ -86,7 +88,7 @@ class Loop:
     def _connect(self, settings: Settings, accept_gap: bool) -> None:
         logger = librdkafka_logger()
         producer = clients.transactional_producer(settings, clients.transactional_id_of(settings))
-        self._transaction = Transaction(producer, self._appended, logger, self._alive)
+        self._transaction = self.transactions(producer, self._appended, logger, self._alive)
         self._admin = admin_client(settings)
         self._ends = Ends(self._admin)
         self._control_reader = ControlReader(settings, self._control_place, self._control, self._observe)
