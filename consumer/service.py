@@ -209,6 +209,12 @@ def _widths(settings: Settings) -> dict[str, int]:
                 "Run `automations topology apply`"
             )
     for name, changelog in changelogs.items():
+        policy = found[changelog].config.get("cleanup.policy", "")
+        if "delete" in policy:
+            raise SettingError(
+                f"changelog {changelog} has cleanup.policy={policy}: it would forget state. "
+                "Run `automations topology apply`"
+            )
         if found[name].partitions != found[changelog].partitions:
             raise SettingError(
                 f"topic {name} has {found[name].partitions} partitions, its changelog {changelog} has "

@@ -10,7 +10,7 @@ An abort takes state back to the last commit and reads on from there. See ``stre
 from __future__ import annotations
 
 from contextlib import suppress
-from time import monotonic, sleep
+from time import monotonic
 
 import structlog
 from confluent_kafka import (
@@ -34,8 +34,9 @@ from streams.errors import Lost, MustAbort, StateError, more_partitions, records
 from streams.partition import Partition, Unread
 from streams.position import POSITION_KEY
 from streams.store import Store
-from streams.takeover import Taken, Takeovers, committed_offsets, peek_positions
+from streams.takeover import Taken, Takeovers, committed_offsets, peek_positions, seek
 from streams.telemetry import librdkafka_logger
+from streams.topic_ids import TopicIds
 from streams.transaction import Transaction, end_predecessor
 from topology.kafka_config import admin as admin_client
 from topology.names import AUTOMATIONS, INPUTS
@@ -91,6 +92,8 @@ class Loop:
         self._transaction = self.transactions(producer, self._appended, logger, self._alive)
         self._admin = admin_client(settings)
         self._ends = Ends(self._admin)
+        changelogs = [changelog_of(settings, name) for name in INPUTS]
+        self._topic_ids = TopicIds(self._admin, [*self._inputs, self._control_place[0], *changelogs])
         self._control_reader = ControlReader(settings, self._control_place, self._control, self._observe)
         self._consumer = Consumer(clients.group_consumer(settings), logger=logger)
         reading = clients.table_reader(settings, "restore")
@@ -102,6 +105,7 @@ class Loop:
             lambda changelog, start, end: peek_positions(reading, changelog, start, end),
             lambda owner: end_predecessor(producer, owner, logger),
             self._transaction.transactional_id,
+            self._topic_ids,
             accept_gap,
         )
 
@@ -123,6 +127,7 @@ class Loop:
         if self._failure is not None:
             raise self._failure
         self._restore()
+        self._topic_ids.watch()
         self._ask()
         self._alive()
 
@@ -211,7 +216,8 @@ class Loop:
                 if anchoring or not partition.noted:
                     position = positions[place] = partition.note()
                     changelog = changelog_of(self._settings, self._inputs[place[0]])
-                    self._transaction.produce(changelog, POSITION_KEY, position.encode(), place[1], anchor=True)
+                    value, beside = position.encode(), partition.beside
+                    self._transaction.produce(changelog, POSITION_KEY, value, place[1], beside, anchor=True)
             if not self._transaction.open:
                 return
             offsets = [TopicPartition(*place, position.offset) for place, position in positions.items()]
@@ -230,7 +236,7 @@ class Loop:
         self._transaction.abort()
         self._watcher.aborted()
         for place, partition in self.active.items():
-            self._seek(place, partition.rollback())
+            seek(self._consumer, place, partition.rollback())
 
     def _take(self, messages: list[Message]) -> None:
         """Sorts what was polled to its partitions."""
@@ -316,25 +322,13 @@ class Loop:
         as_they_were = self._settings.first_start == "beginning"
         partition.resume(resume.offset, 0 if as_they_were else None, resume.gap)
         self.active[place] = partition
-        self._seek(place, resume.offset)
+        seek(self._consumer, place, resume.offset)
         self._consumer.resume([TopicPartition(*place)])
         self._watcher.restored(seconds)
         log.info(
             "partition at work", partition=partition.where, offset=resume.offset, gap=resume.gap,
             keys=len(partition.store.data), restored_in_s=round(seconds, 3),
         )  # fmt: skip
-
-    def _seek(self, place: Place, offset: int) -> None:
-        give_up_s = monotonic() + 5
-        while True:
-            try:
-                self._consumer.seek(TopicPartition(*place, offset))
-                return
-            except KafkaException as error:
-                # Just after an assignment the client may still be looking for where it would begin itself.
-                if error.args[0].code() != KafkaError._STATE or monotonic() > give_up_s:
-                    raise Lost(f"seeking in {place[0]} [{place[1]}]: {error}") from error
-                sleep(0.01)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.assigned = True

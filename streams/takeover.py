@@ -7,13 +7,13 @@ The order is the proof, for each partition:
    transaction holds the end back, its producer, which is named in the changelog, is shut out.
 2. Then the committed offset is read: nobody else can commit for the partition any more.
 3. Then the changelog's end again: what came in between is read too.
-4. The position in the changelog has to be the committed offset.
+4. The position in the changelog has to be the committed offset, and both topics those that it was written for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, NamedTuple
 
 import structlog
@@ -25,6 +25,7 @@ from streams.ends import high_watermarks, low_watermarks
 from streams.errors import Lost
 from streams.partition import Partition
 from streams.position import POSITION_KEY, Resume, decode, resume_at
+from streams.topic_ids import TopicIds, changed, header
 
 log = structlog.get_logger()
 
@@ -34,6 +35,7 @@ PATIENCE_S = 2.0
 GIVE_UP_S = 45.0
 """How long it may be held back at all."""
 OFFSETS_S = 2.0
+SEEK_S = 5.0
 
 
 class Taken(NamedTuple):
@@ -58,6 +60,8 @@ class _Taking:
         self.committed: int | None = None
         self.offset_known = False
         self.shut_out: set[str] = set()
+        self.beside: Any = None
+        """The headers of the position."""
 
 
 class Takeovers:
@@ -71,9 +75,11 @@ class Takeovers:
         peek: Callable[[Place, int, int], list[bytes]],
         shut_out: Callable[[str], None],
         own_id: str,
+        topic_ids: TopicIds,
         accept_gap: bool,
     ) -> None:
         self._reader = reader
+        self._topic_ids = topic_ids
         self._admin = admin
         self._committed = committed
         self._peek = peek
@@ -118,11 +124,14 @@ class Takeovers:
         return self._finish(caught_up)
 
     def _finish(self, taken: list[_Taking]) -> list[Taken]:
-        places = [taking.place for taking in taken]
-        lows, highs = low_watermarks(self._admin, places), high_watermarks(self._admin, places)
+        places, changelogs = [taking.place for taking in taken], [taking.changelog for taking in taken]
+        lows, highs = low_watermarks(self._admin, [*places, *changelogs]), high_watermarks(self._admin, places)
         finished = []
         for taking in taken:
-            place, partition = taking.place, taking.partition
+            place, partition, topics = taking.place, taking.partition, [taking.place[0], taking.changelog[0]]
+            ids = self._topic_ids.of(*topics)
+            another = changed(topics, taking.beside, ids)
+            partition.beside = header(ids)
             resume = resume_at(
                 partition.where,
                 taking.committed,
@@ -130,6 +139,8 @@ class Takeovers:
                 lows[place],
                 highs[place],
                 self._accept_gap,
+                input_anew=another == place[0],
+                changelog_gap=_changelog_gap(taking.changelog[0], another, lows[taking.changelog]),
             )
             self._forget(taking.changelog)
             finished.append(Taken(place, partition, resume, monotonic() - taking.began_s))
@@ -150,6 +161,8 @@ class Takeovers:
                 key = message.key()
                 if key is not None:
                     taking.partition.restore(key, message.value())
+                    if key == POSITION_KEY:
+                        taking.beside = message.headers()
             elif error.code() == KafkaError._PARTITION_EOF:
                 taking.end = message.offset() or 0
                 taking.ended_s = monotonic()
@@ -172,6 +185,27 @@ class Takeovers:
             # That ended what it had open in every partition: the others that wait for it need not ask again.
             for one in self._taking.values():
                 one.shut_out.add(owner)
+
+
+def _changelog_gap(changelog: str, another: str | None, low: int) -> str | None:
+    """What a changelog has lost, if anything: a compacted one keeps its beginning."""
+    if another == changelog:
+        return f"its changelog {changelog} was deleted and made anew: state is gone"
+    return f"the first {low} offsets of its changelog {changelog} were deleted: state is gone" if low else None
+
+
+def seek(consumer: Consumer, place: Place, offset: int) -> None:
+    """Reads on at ``offset``. Raises `Lost`."""
+    give_up_s = monotonic() + SEEK_S
+    while True:
+        try:
+            consumer.seek(TopicPartition(*place, offset))
+            return
+        except KafkaException as error:
+            # Just after an assignment the client may still be looking for where it would begin itself.
+            if error.args[0].code() != KafkaError._STATE or monotonic() > give_up_s:
+                raise Lost(f"seeking in {place[0]} [{place[1]}]: {error}") from error
+            sleep(0.01)
 
 
 def peek_positions(config: dict[str, Any], changelog: Place, start: int, end: int) -> list[bytes]:
