@@ -45,13 +45,13 @@ REGISTRY_S = 2
 LEAVE_WITHIN_S = 8.5
 
 
-def run(settings: Settings, *, accept_gap: bool = False) -> int:
-    """Runs until SIGTERM or SIGINT; the process's exit code: 0, 1 = failed, 2 = wrong settings or state.
+def run(settings: Settings, *, accept_gap: bool = False, loop: type[Loop] = Loop) -> int:
+    """Runs ``loop`` until SIGTERM or SIGINT; the process's exit code: 0, 1 = failed, 2 = wrong settings or state.
 
     For the main thread of a process of its own. After a signal it leaves within 10 s.
     """
     configure_logging(settings)
-    service = _Service(settings, accept_gap)
+    service = _Service(settings, accept_gap, loop)
     service.stop_on_signals()
     try:
         return service.serve()
@@ -70,8 +70,9 @@ def run(settings: Settings, *, accept_gap: bool = False) -> int:
 class _Service:
     """One consumer process: its endpoints, and one loop after another."""
 
-    def __init__(self, settings: Settings, accept_gap: bool) -> None:
+    def __init__(self, settings: Settings, accept_gap: bool, loop: type[Loop]) -> None:
         self.loops = 0
+        self._make_loop = loop
         self._settings = settings
         self._accept_gap = accept_gap
         self._stopping = threading.Event()
@@ -132,7 +133,7 @@ class _Service:
                 log.warning("waiting for the Schema Registry", problem=str(error))
                 self._stopping.wait(RETRY_S)
         app = ConsumerApp(_options(settings), codec, registry is not None)
-        loop = self._loop = Loop(settings, app, widths, self._watch, self._accept_gap)
+        loop = self._loop = self._make_loop(settings, app, widths, self._watch, self._accept_gap)
         self.loops += 1
         gauges_s = monotonic()
         try:
@@ -219,6 +220,12 @@ def _widths(settings: Settings) -> dict[str, int]:
                 "Run `automations topology apply`"
             )
     for name, changelog in changelogs.items():
+        policy = found[changelog].config.get("cleanup.policy", "")
+        if "delete" in policy:
+            raise SettingError(
+                f"changelog {changelog} has cleanup.policy={policy}: it would forget state. "
+                "Run `automations topology apply`"
+            )
         if found[name].partitions != found[changelog].partitions:
             raise SettingError(
                 f"topic {name} has {found[name].partitions} partitions, its changelog {changelog} has "

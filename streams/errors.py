@@ -35,6 +35,14 @@ def records_gone(where: str, offset: int) -> StateError:
     )
 
 
+def made_anew(topic: str) -> StateError:
+    """A topic has the name that it had, and is another one."""
+    return StateError(
+        f"topic {topic} was deleted and made anew while it was in use: what lay in it is gone. With --accept-gap it "
+        "goes on, and what began before fires by proof only; the automations topic has to be applied again"
+    )
+
+
 def more_partitions(topic: str, width: int) -> StateError:
     """An input was given partitions while it was read."""
     return StateError(

@@ -109,14 +109,20 @@ class Transaction:
         # Read afresh: it carries the generation, which is what shuts out a member that was declared dead.
         metadata = consumer.consumer_group_metadata()
         if offsets:
-            self._call(lambda timeout: self._producer.send_offsets_to_transaction(offsets, metadata, timeout))
+            self._send_offsets(offsets, metadata)
+        self._end()
+        self.open = False
+
+    def _send_offsets(self, offsets: list[TopicPartition], metadata: Any) -> None:
+        self._call(lambda timeout: self._producer.send_offsets_to_transaction(offsets, metadata, timeout))
+
+    def _end(self) -> None:
         try:
             self._call(self._producer.commit_transaction)
         except MustAbort as error:
             if "_TIMED_OUT" in str(error):
                 raise Lost(f"the outcome of a commit is unknown: {error}") from error
             raise
-        self.open = False
 
     def abort(self) -> None:
         """Takes back everything produced since the last commit."""
