@@ -14,6 +14,7 @@ from actions.delivery import Delivery
 from actions.health import FAILURES, NEVER, PAUSE_MS, SLOW_MS
 from actions.lanes import HELD_BACK_MS, RETURN_ROOM, Lane, Lanes, Refused
 from actions.row import LONGEST_MS, SETTLE_MS
+from tests.examples import examples
 from tests.unit.actions_events import delivery
 
 NOW = 10**9
@@ -359,7 +360,7 @@ def test_nobody_is_told_to_wait_for_longer_than_an_hour() -> None:
     assert max(one.for_ms for one in told if one is not None) == LONGEST_MS
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(
     st.integers(0, 2**32), st.integers(1, 4), st.booleans(), st.sampled_from([0, 40, 300, 900]),
     st.sampled_from([1, 30, 900]),
