@@ -8,7 +8,6 @@ event read rests on anything later), then the inputs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from cli.errors import WrongUse
 from cli.past import Past, Stretch
@@ -16,7 +15,7 @@ from consumer.agreement import Agreement, Place, Verdict
 from consumer.app import Options, options_of
 from consumer.replay import Begin, PartitionReplay, Replay
 from schemas.codec import Codec, Rejected, SchemaSource
-from schemas.records import AGENT_SLA_FAILED, AutomationEvent
+from schemas.records import AutomationEvent
 from streams.history import History
 from streams.position import Position
 from streams.standing import last_positions
@@ -26,11 +25,6 @@ from topology.settings import Settings
 
 Positions = dict[tuple[str, int], Position]
 """By input and partition."""
-
-
-class _Replayed(NamedTuple):
-    replay: PartitionReplay
-    begin: Begin
 
 
 class LiveProof:
@@ -45,8 +39,7 @@ class LiveProof:
         self._agreement = Agreement()
         self._events_cut_ms = 0
         self._runs: set[tuple[str, str]] = set()
-        self._done: dict[tuple[str, int], _Replayed] = {}
-        self._replay: Replay
+        self._replays: dict[tuple[str, int], PartitionReplay] = {}
         self._positions = self._last_positions()
 
     def open_events(self, told: Callable[[int], None]) -> History:
@@ -72,23 +65,21 @@ class LiveProof:
 
     def compare(self, past: Past, heard: Callable[[AutomationEvent], None]) -> int:
         """Replays the inputs; ``heard`` is told each event decided. Returns the records applied."""
-        self._replay = Replay(self._options, past.control(), self._registry)
+        replay = Replay(self._options, past.control(), self._registry)
         records = 0
         for stretch in past.stretches():
             place = (stretch.input_name, stretch.partition)
             position = self._positions[place]
             begin = Begin(stretch.begin, position.started_ms or 0, position.gap_ms, stretch.cut_ms)
-            replay = self._replay.partition(stretch.input_name, stretch.partition, stretch.width, begin)
-            if stretch.input_name == FLOW_RUN_STATE and stretch.cut_ms is not None:
-                replay.follow(self._runs)
-            self._done[place] = _Replayed(replay, begin)
-            for event, sure in _decided(replay, stretch, position, past.known_ms):
+            partition = replay.partition(stretch.input_name, stretch.partition, stretch.width, begin)
+            self._replays[place] = partition
+            for event, sure in _decided(partition, stretch, position, past.known_ms):
                 if event.timestamp >= self._since_ms:
-                    provable = self._provable(event) and event.timestamp >= self._events_cut_ms
+                    provable = partition.provable(event) and event.timestamp >= self._events_cut_ms
                     self._agreement.decided(event, sure=sure, provable=provable)
                     heard(event)
-            records += replay.records
-            replay.end()
+            records += partition.records
+            partition.end(self._runs)
         return records
 
     def verdict(self, history: History) -> Verdict:
@@ -102,11 +93,6 @@ class LiveProof:
                     if isinstance(event, AutomationEvent):
                         self._agreement.left_over(event, place, provable=self._provable(event))
         return self._agreement.verdict()
-
-    @property
-    def gap_ms(self) -> int:
-        """The latest instant before which records were missed; 0 if none were."""
-        return max(position.gap_ms for position in self._positions.values())
 
     def behind(self, past: Past) -> int:
         """Offsets that the live consumer has not read."""
@@ -126,17 +112,12 @@ class LiveProof:
         return found
 
     def _provable(self, event: AutomationEvent) -> bool:
-        """Whether the history that is left shows all that the event rests on."""
-        agents = event.event_name == AGENT_SLA_FAILED
-        name = AGENT_HEARTBEAT if agents else FLOW_RUN_STATE
-        subject = (event.agent_config_id if agents else event.flow_run_id) or ""
+        """Whether the history that is left shows all that an event on the topic rests on."""
+        name = FLOW_RUN_STATE if event.agent_config_id is None else AGENT_HEARTBEAT
+        subject = event.flow_run_id or event.agent_config_id or ""
         width = sum(1 for place in self._positions if place[0] == name)
-        done = self._done.get((name, partition_of(self._options.partitioner, subject.encode(), width)))
-        if done is None:
-            return True
-        if agents:
-            return event.timestamp >= self._replay.settled_ms(event, done.begin)
-        return event.timestamp >= done.begin.gap_ms and done.replay.is_whole(event.tenant_id, subject)
+        replay = self._replays.get((name, partition_of(self._options.partitioner, subject.encode(), width)))
+        return replay is None or replay.provable(event)
 
 
 def _decided(

@@ -14,14 +14,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from consumer import run_state
 from consumer.agents import Agents
 from consumer.app import ConsumerApp, Options
 from consumer.automations import AgentSLA
-from consumer.run_state import run_key
+from consumer.retention import HOUR_MS
 from consumer.runs import Runs
-from schemas.codec import Codec, SchemaSource
-from schemas.records import AutomationEvent
+from consumer.timing import DAY_MS
+from schemas.codec import Codec, Rejected, SchemaSource
+from schemas.records import AutomationEvent, FlowRunState
 from streams.partition import Partition, Unread
 from streams.position import Position
 from streams.store import Store
@@ -29,7 +29,7 @@ from streams.store import Store
 KNOWN_TO_THE_END = 2**63 - 1
 """Progress of the control topic in a replay: its history is read before."""
 
-FIRST_VERSION = 1
+_FIRST_VERSION = 1
 
 
 class Begin(NamedTuple):
@@ -43,6 +43,11 @@ class Begin(NamedTuple):
     cut_ms: int | None = None
     """Log time of the first record, if the log had earlier ones: what began before it is known in part."""
 
+    @property
+    def hole_ms(self) -> int:
+        """What began before it is known in part to one side or the other; 0: everything is known."""
+        return max(self.cut_ms or 0, self.gap_ms)
+
 
 class _Hearing(Codec):
     """Reads as the consumer does, and hears the events instead of writing them."""
@@ -50,11 +55,26 @@ class _Hearing(Codec):
     def __init__(self, registry: SchemaSource | None, topic_prefix: str) -> None:
         super().__init__(registry, topic_prefix)
         self.heard: list[AutomationEvent] = []
+        self.begun: set[int] | None = None
+        """Marks of the runs that began at ``begun_from_ms`` or later, if anybody wants to know."""
+        self.begun_from_ms = 0
 
     def encode_event(self, record: AutomationEvent) -> bytes:
         """Asks no registry for an id: that would register the schema."""
         self.heard.append(record)
         return b""
+
+    def decode_state(self, value: bytes | None) -> FlowRunState | Rejected:
+        """Hears where runs begin."""
+        state = super().decode_state(value)
+        if (
+            self.begun is not None
+            and isinstance(state, FlowRunState)
+            and state.version == _FIRST_VERSION
+            and state.timestamp >= self.begun_from_ms
+        ):
+            self.begun.add(_mark(state.tenant_id, state.flow_run_id))
+        return state
 
 
 class Replay:
@@ -77,35 +97,22 @@ class Replay:
         partition = Partition(f"{topic} [{number}]", logic, store, partitions, owner="replay")
         partition.position = Position(begin.offset, -1, -1, begin.started_ms, begin.gap_ms, partitions, "replay")
         partition.resume(begin.offset, None, gap=False)
-        return PartitionReplay(partition, logic, self._codec.heard, begin)
-
-    def settled_ms(self, event: AutomationEvent, begin: Begin) -> int:
-        """Instant of a fall from which on a log that was cut off shows the same agents as a whole one.
-
-        The same goes for one with a gap in it.
-        """
-        hole_ms = max(begin.cut_ms or 0, begin.gap_ms)
-        if not hole_ms:
-            return 0
-        intervals = self._app.automations.agent_slas(event.tenant_id, event.agent_config_id or "")
-        waits = [i.condition.unhealthy_after_ms for i in intervals if isinstance(i.condition, AgentSLA)]
-        return max(hole_ms, begin.started_ms) + max(waits, default=0) + 1
+        return PartitionReplay(partition, logic, self._codec, self._app, begin)
 
 
 class PartitionReplay:
     """One input partition, fed in order; each call gives the events that it made due."""
 
-    def __init__(self, partition: Partition, logic: Runs | Agents, heard: list[AutomationEvent], begin: Begin) -> None:
+    def __init__(
+        self, partition: Partition, logic: Runs | Agents, codec: _Hearing, app: ConsumerApp, begin: Begin
+    ) -> None:
         self._partition = partition
         self._logic = logic
-        self._heard = heard
-        self._begin = begin
-        self._followed: frozenset[bytes] = frozenset()
-        self._whole: set[bytes] = set()
-
-    def follow(self, runs: Iterable[tuple[str, str]]) -> None:
-        """Of these runs (tenant id, run id) `is_whole` will be asked at the end."""
-        self._followed = frozenset(run_key(*run) for run in runs)
+        self._heard = codec.heard
+        self._app = app
+        self._hole_ms = begin.hole_ms
+        self._begun: set[int] = set()
+        codec.begun, codec.begun_from_ms = (self._begun if begin.hole_ms else None), begin.hole_ms
 
     def feed(self, records: Sequence[Unread]) -> list[AutomationEvent]:
         """Applies the next records."""
@@ -136,17 +143,24 @@ class PartitionReplay:
         """Records that can't be judged, by reason."""
         return dict(self._logic.counts.rejected)
 
-    def is_whole(self, tenant_id: str, run_id: str) -> bool:
-        """Whether all of a run lies in the log: its state says so now, or said so while it was followed."""
-        if self._begin.cut_ms is None:
-            return True
-        key = run_key(tenant_id, run_id)
-        value = self._partition.store.get(key)
-        return key in self._whole or (value is not None and _from_its_first_version(value))
+    def provable(self, event: AutomationEvent) -> bool:
+        """Whether the records fed show all that an event of this partition rests on.
 
-    def end(self) -> None:
-        """Nothing more is fed: lets go of the state."""
+        For one that was not decided, once all is fed.
+        """
+        if not self._hole_ms:
+            return True
+        if event.flow_run_id is not None:
+            return _mark(event.tenant_id, event.flow_run_id) in self._begun
+        # Agents are listed for a day after their last heartbeat, and a repeat is known as one within the hour.
+        intervals = self._app.automations.agent_slas(event.tenant_id, event.agent_config_id or "")
+        waits = [i.condition.unhealthy_after_ms for i in intervals if isinstance(i.condition, AgentSLA)]
+        return event.timestamp > self._hole_ms + max([DAY_MS, *waits]) + HOUR_MS
+
+    def end(self, asked: Iterable[tuple[str, str]]) -> None:
+        """Nothing more is fed: lets go of state. `provable` may be asked still, about these (tenant, run)."""
         self._partition.store.data.clear()
+        self._begun &= {_mark(*run) for run in asked}
 
     def _work(self, now_ms: int) -> list[AutomationEvent]:
         done = False
@@ -159,16 +173,11 @@ class PartitionReplay:
 
     def _let_go(self) -> None:
         """What a transaction would have taken away."""
-        store = self._partition.store
         self._logic.out.clear()
         self._logic.counts.fire_delays_ms.clear()
-        for key, value in store.drain().items():
-            if key in self._followed and value is not None and _from_its_first_version(value):
-                self._whole.add(key)
-        store.committed()
+        self._partition.store.drain()
+        self._partition.store.committed()
 
 
-def _from_its_first_version(value: bytes) -> bool:
-    run = run_state.decode(value)
-    lowest = min((versioned.version for listed in (run.entries, run.others) for versioned in listed), default=0)
-    return run.floor > 0 or lowest <= FIRST_VERSION
+def _mark(tenant_id: str, run_id: str) -> int:
+    return hash((tenant_id, run_id))

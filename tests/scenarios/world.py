@@ -155,10 +155,11 @@ def driver_for(history: History, rules: Rules) -> Driver:
 
 def events_of(driver: Driver) -> list[dict[str, Any]]:
     """The events that a read_committed reader has seen, as the oracle gives them, with doubles left in."""
-    return comparable(_events(driver))
+    return comparable(committed_events(driver))
 
 
-def _events(driver: Driver) -> Iterator[AutomationEvent]:
+def committed_events(driver: Driver) -> Iterator[AutomationEvent]:
+    """The events that a read_committed reader has seen, in order."""
     for output in driver.committed:
         if output.topic == AUTOMATION_EVENTS:
             event = CODEC.decode_event(output.value)
