@@ -57,6 +57,12 @@ class Verdict(NamedTuple):
         return not self.counts
 
 
+class _Decided(NamedTuple):
+    event: AutomationEvent
+    sure: bool
+    provable: bool
+
+
 class Agreement:
     """First everything that the topic has (`found`), then what the replay decides (`decided`), then what is
     left over on the topic (`left_over` for each of ``places``).
@@ -64,7 +70,7 @@ class Agreement:
 
     def __init__(self) -> None:
         self._found: dict[bytes, list[tuple[bytes, Place]]] = {}
-        self._missing: dict[bytes, list[AutomationEvent]] = {}
+        self._missing: dict[bytes, list[_Decided]] = {}
         self._matched: set[bytes] = set()
         self._agree = self._ahead = self._unproven = 0
         self._counts: dict[str, int] = {}
@@ -90,12 +96,10 @@ class Agreement:
                 if not entries:
                     del self._found[key]
                 return
-        if entries or (sure and provable):
-            self._missing.setdefault(key, []).append(event)
-        elif not sure:
-            self._ahead += 1
+        if entries:  # perhaps the same with another content
+            self._missing.setdefault(key, []).append(_Decided(event, sure, provable))
         else:
-            self._unproven += 1
+            self._lack(_Decided(event, sure, provable))
 
     @property
     def places(self) -> set[Place]:
@@ -107,7 +111,7 @@ class Agreement:
         key = _id(event)
         others = self._missing.get(key)
         if others:
-            other = others.pop()
+            other = others.pop().event
             if not others:
                 del self._missing[key]
             if provable:
@@ -123,12 +127,19 @@ class Agreement:
 
     def verdict(self) -> Verdict:
         """The outcome, once all is told."""
-        missing = [event for events in self._missing.values() for event in events]
-        missing.sort(key=lambda event: (event.timestamp, event.id))
+        for decided in [one for several in self._missing.values() for one in several]:
+            self._lack(decided)
         self._missing.clear()
-        for event in missing:
-            self._differ(Difference(MISSING, event, None))
         return Verdict(self._agree, self._ahead, self._unproven, self._counts, self._differences)
+
+    def _lack(self, decided: _Decided) -> None:
+        """The topic does not have it."""
+        if not decided.sure:
+            self._ahead += 1
+        elif not decided.provable:
+            self._unproven += 1
+        else:
+            self._differ(Difference(MISSING, decided.event, None))
 
     def _differ(self, difference: Difference) -> None:
         self._counts[difference.kind] = self._counts.get(difference.kind, 0) + 1
