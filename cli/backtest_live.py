@@ -8,9 +8,13 @@ event read rests on anything later), then the inputs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from time import monotonic
+from typing import NamedTuple
 
 from cli.errors import WrongUse
 from cli.past import Past, Stretch
+from cli.progress import progress
 from consumer.agreement import Agreement, Place, Verdict
 from consumer.app import Options, options_of
 from consumer.replay import Begin, PartitionReplay, Replay
@@ -27,8 +31,46 @@ Positions = dict[tuple[str, int], Position]
 """By input and partition."""
 
 
-class LiveProof:
-    """One comparison: `read_events`, then `compare` over the inputs' past. Times in ms."""
+class Proof(NamedTuple):
+    """The verdict, and what it took."""
+
+    verdict: Verdict
+    records: int
+    """Records replayed."""
+    behind: int
+    """Offsets that the consumer has not read yet."""
+    seconds: float
+    """How long the replay took."""
+
+
+def prove(
+    settings: Settings,
+    since_ms: int | None = None,
+    heard: Callable[[AutomationEvent], None] = lambda _: None,
+    registry: SchemaSource | None = None,
+) -> Proof:
+    """Compares what the topic has with what the history decides; ``heard`` is told each event decided.
+
+    With ``since_ms`` events with an earlier timestamp don't count. Raises ``WrongUse`` where there is nothing to
+    compare, and what reading raises.
+    """
+    comparison = _Comparison(settings, registry, since_ms)
+    with ExitStack() as stack:
+        with progress("events") as (total, more):
+            history = stack.enter_context(comparison.open_events(more))
+            total(history.offsets)
+            comparison.read_events(history)
+        with progress("inputs") as (total, more), Past(settings, INPUTS, more) as past:
+            total(past.offsets)
+            began_s = monotonic()
+            records = comparison.replay(past, heard)
+            seconds = monotonic() - began_s
+            behind = comparison.behind(past)
+        return Proof(comparison.verdict(history), records, behind, seconds)
+
+
+class _Comparison:
+    """`read_events`, then `replay` over the inputs' past, then the `verdict`. Times in ms."""
 
     def __init__(self, settings: Settings, registry: SchemaSource | None, since_ms: int | None) -> None:
         self._settings = settings
@@ -63,7 +105,7 @@ class LiveProof:
             if history.spans[partition].begin and first_ms is not None:
                 self._events_cut_ms = max(self._events_cut_ms, first_ms)
 
-    def compare(self, past: Past, heard: Callable[[AutomationEvent], None]) -> int:
+    def replay(self, past: Past, heard: Callable[[AutomationEvent], None]) -> int:
         """Replays the inputs; ``heard`` is told each event decided. Returns the records applied."""
         replay = Replay(self._options, past.control(), self._registry)
         records = 0

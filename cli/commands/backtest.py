@@ -2,7 +2,6 @@
 
 import json
 import time
-from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.backtest_draft import DraftReplay, Told, in_force_from, inputs_of
-from cli.backtest_live import LiveProof
+from cli.backtest_live import prove
 from cli.backtest_report import Tally, decided_json, differences_json, show_differences, summary_line
 from cli.control_changes import allowed, manifest_of, read_files, records_of
 from cli.errors import Refused, WrongUse
@@ -149,19 +148,8 @@ def _tell_draft(
 
 def _live(settings: Settings, since_ms: int | None, screen: Screen, tally: Tally, last: int, as_json: bool) -> None:
     _require(settings, *INPUTS, AUTOMATIONS, AUTOMATION_EVENTS)
-    proof = LiveProof(settings, _registry(settings), since_ms)
-    with ExitStack() as stack:
-        with progress("events") as (total, more):
-            history = stack.enter_context(proof.open_events(more))
-            total(history.offsets)
-            proof.read_events(history)
-        with progress("inputs") as (announce, advance), Past(settings, INPUTS, advance) as past:
-            announce(past.offsets)
-            began_s = time.monotonic()
-            records = proof.compare(past, tally.add)
-            seconds = time.monotonic() - began_s
-            behind = proof.behind(past)
-        verdict = proof.verdict(history)
+    proof = prove(settings, since_ms, tally.add, _registry(settings))
+    verdict, behind = proof.verdict, proof.behind
     if as_json:
         screen.json_line(
             summary_line(
@@ -169,7 +157,7 @@ def _live(settings: Settings, since_ms: int | None, screen: Screen, tally: Tally
                     **verdict._asdict(),
                     "differences": differences_json(verdict, last),
                     "agrees": verdict.agrees,
-                    "records": records,
+                    "records": proof.records,
                     "behind": behind,
                     "automations": tally.as_json(),
                 }
@@ -178,7 +166,7 @@ def _live(settings: Settings, since_ms: int | None, screen: Screen, tally: Tally
     else:
         tally.show(screen, "over this history the live automations have to fire")
         _tell_proof(screen, verdict, behind, last)
-        screen.line(_speed(records, seconds), "quiet")
+        screen.line(_speed(proof.records, proof.seconds), "quiet")
     if not verdict.agrees:
         raise typer.Exit(1)
 
