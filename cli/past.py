@@ -7,12 +7,9 @@ from contextlib import ExitStack
 from itertools import chain
 from typing import NamedTuple
 
-from cli.errors import WrongUse
-from streams.app import Place
 from streams.history import History
 from streams.partition import Unread
-from streams.standing import first_append_times, greatest_append_time
-from topology.cluster import Cluster
+from streams.standing import first_append_times, greatest_append_time, places_in
 from topology.names import AUTOMATIONS, INPUTS
 from topology.settings import Settings
 from topology.topics import changelog_of
@@ -46,7 +43,7 @@ class Past:
 
     def __enter__(self) -> Past:
         settings = self.settings
-        places = _places(settings)
+        places = places_in(settings, self._dated())
         # Asked before the ends: what comes after them was appended later.
         self.known_ms = greatest_append_time(settings, places)
         inputs = {settings.topic(name) for name in INPUTS}
@@ -91,19 +88,10 @@ class Past:
         """The control topic's records."""
         return [record for _, record in self._control.records()]
 
+    def _dated(self) -> list[str]:
+        """The topics whose append times tell broker time: an idle consumer appends to its changelogs."""
+        changelogs = [changelog_of(self.settings, name) for name in INPUTS]
+        return [*(self.settings.topic(name) for name in (*INPUTS, AUTOMATIONS)), *changelogs]
+
     def _history(self, name: str, told: Callable[[int], None] | None) -> History:
         return self._open.enter_context(History(self.settings, self.settings.topic(name), told))
-
-
-def _places(settings: Settings) -> list[Place]:
-    """The partitions whose append times count. Raises ``WrongUse`` where a topic is missing."""
-    needed = [settings.topic(name) for name in (*INPUTS, AUTOMATIONS)]
-    changelogs = [changelog_of(settings, name) for name in INPUTS]
-    found = Cluster(settings).find([*needed, *changelogs])
-    missing = [name for name in needed if name not in found]
-    if missing:
-        raise WrongUse(
-            f"Kafka at {settings.bootstrap_servers} has no topic {', '.join(missing)}: nothing can have happened "
-            "there. Give the right --topic-prefix, or create the topics with `automations topology apply`"
-        )
-    return [(name, number) for name, topic in found.items() for number in range(topic.partitions)]

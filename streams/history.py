@@ -20,8 +20,7 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, Kaf
 
 from streams import clients
 from streams.partition import Unread
-from streams.telemetry import librdkafka_logger
-from streams.topic_reader import TIMEOUT_S, ReadTimeout, watermarks
+from streams.topic_reader import READER_GROUP, TIMEOUT_S, ReadTimeout, watermarks
 from topology.settings import Settings
 
 BATCH = 5_000
@@ -56,8 +55,9 @@ class History:
         self._told = told or _silent
         self._log_times = log_times
         # With "error" a log that retention has shortened meanwhile is noticed.
-        config = {**clients.table_reader(settings, "history"), "auto.offset.reset": "error"}
-        self._reader = Consumer(config, logger=librdkafka_logger())
+        config = {**clients.table_reader(settings), "group.id": READER_GROUP, "auto.offset.reset": "error"}
+        # Who waits for an answer is told why there is none.
+        self._reader = Consumer({**config, "log_level": 0})
 
     @property
     def offsets(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined] # its typing leaves out what it re-exports
 
@@ -9,6 +11,7 @@ from streams.app import Place
 from streams.ends import ANSWER_S
 from streams.history import History
 from streams.position import POSITION_KEY, Position, decode
+from streams.topic_reader import TIMEOUT_S
 from topology.kafka_config import admin
 from topology.settings import Settings
 from topology.topics import changelog_of
@@ -32,6 +35,12 @@ def last_positions(settings: Settings, input_name: str) -> dict[int, Position | 
                             position = decode(record.value)
             found[partition] = position
     return found
+
+
+def places_in(settings: Settings, topics: Iterable[str]) -> list[Place]:
+    """Every partition of these topics (full names). Raises ``KafkaException`` when no broker answers."""
+    known = admin(settings).list_topics(timeout=TIMEOUT_S).topics
+    return [(topic, partition) for topic in topics if topic in known for partition in sorted(known[topic].partitions)]
 
 
 def first_append_times(settings: Settings, places: list[Place]) -> dict[Place, int]:

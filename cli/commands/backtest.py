@@ -17,7 +17,7 @@ from cli.moments import moment_ms
 from cli.options import BootstrapServers, TopicPrefix, settings_from
 from cli.past import Past
 from cli.progress import progress
-from cli.reach import require_topic
+from cli.reach import require
 from cli.screen import Screen
 from cli.tail_lines import time_text
 from consumer.agreement import Verdict
@@ -25,7 +25,7 @@ from schemas.control import Automation, ControlRecord
 from schemas.registry import RegistrySource
 from streams.control_plan import plan
 from streams.control_writer import read_control
-from topology.names import AUTOMATION_EVENTS, AUTOMATIONS, INPUTS
+from topology.rights import Role
 from topology.settings import Settings
 
 Files = Annotated[
@@ -147,7 +147,7 @@ def _tell_draft(
 
 
 def _live(settings: Settings, since_ms: int | None, screen: Screen, tally: Tally, last: int, as_json: bool) -> None:
-    _require(settings, *INPUTS, AUTOMATIONS, AUTOMATION_EVENTS)
+    _require(settings, "backtest")
     proof = prove(settings, since_ms, tally.add, _registry(settings))
     verdict, behind = proof.verdict, proof.behind
     if as_json:
@@ -190,7 +190,7 @@ def _draft_records(settings: Settings, texts: list[tuple[str, str]]) -> list[Con
     """The draft's records, and those that it may refer to. Raises ``WrongUse`` with all problems."""
     try:
         manifest = manifest_of(texts)
-        _require(settings, AUTOMATIONS)
+        _require(settings, "backtest -f")
         wanted = records_of(settings, manifest)
         table = read_control(settings)
         allowed(plan(table.records, wanted, now=datetime.now(UTC)))
@@ -217,10 +217,9 @@ def _bounds(past: Past, since_ms: int | None, until_ms: int | None) -> tuple[int
     return since_ms, until_ms
 
 
-def _require(settings: Settings, *names: str) -> None:
+def _require(settings: Settings, role: Role) -> None:
     try:
-        for name in names:
-            require_topic(settings, name)
+        require(settings, role)
     except Refused as error:
         raise WrongUse(str(error)) from None
 
