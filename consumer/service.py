@@ -10,8 +10,7 @@ from time import monotonic
 import structlog
 from confluent_kafka import KafkaException
 
-from consumer.app import ConsumerApp, Options
-from consumer.timing import Timing
+from consumer.app import ConsumerApp, options_of
 from consumer.watch import Watch
 from schemas.codec import Codec, RegistryError
 from schemas.control import InvalidControl
@@ -132,7 +131,7 @@ class _Service:
             except RegistryError as error:
                 log.warning("waiting for the Schema Registry", problem=str(error))
                 self._stopping.wait(RETRY_S)
-        app = ConsumerApp(_options(settings), codec, registry is not None)
+        app = ConsumerApp(options_of(settings), codec, registry is not None)
         loop = self._loop = self._make_loop(settings, app, widths, self._watch, self._accept_gap)
         self.loops += 1
         gauges_s = monotonic()
@@ -195,11 +194,6 @@ class _Service:
             if monotonic() - self._last_turn_s() > HANGS_AFTER_S:
                 log.error("a call to the Kafka client hangs: ending, so that other members take over")
                 os._exit(FAILED)
-
-
-def _options(settings: Settings) -> Options:
-    timing = Timing(settings.grace_ms, settings.clock_tolerance_ms, settings.late_ms)
-    return Options(timing, settings.topic_prefix, settings.partitioner, settings.finished_states, settings.ui_base_url)
 
 
 def _widths(settings: Settings) -> dict[str, int]:
