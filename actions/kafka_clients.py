@@ -50,6 +50,24 @@ def table_config(settings: Settings) -> dict[str, Any]:
     }
 
 
+def positions_config(settings: Settings) -> dict[str, Any]:
+    """Of the reader of what was put off: the group's positions, without being a member, and the retry topics.
+
+    It reads what is uncommitted too: a transaction that a killed process left open would hide all behind it.
+    """
+    return {
+        **client_config(settings),
+        "group.id": settings.actions_group,
+        "isolation.level": "read_uncommitted",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "enable.partition.eof": True,
+        "auto.offset.reset": "earliest",
+        "fetch.wait.max.ms": 50,
+        "queued.max.messages.kbytes": 4_096,
+    }
+
+
 def producer_config(settings: Settings) -> dict[str, Any]:
     """Of the transactional producer of results, retry records and dead letters."""
     name = settings.instance_id or str(uuid4())
