@@ -5,7 +5,7 @@ that reads it, or in the memory of the process that had put the later one off. W
 alone: the retry topics tell who was put off, and the positions of the group's members who of them has ended. So it
 outlives any process. Nobody is waited for longer than ``HOLD_MS`` past the time for which it was told to come again.
 
-Pure: time is an argument, milliseconds since 1970.
+Pure: time is an argument, milliseconds since 1970 as the brokers tell it; 0 as long as they haven't.
 """
 
 from bisect import bisect_left, insort
@@ -23,6 +23,7 @@ ORDERED_MS = 300_000
 """Who is put off for longer lets later ones pass."""
 HOLD_MS = 300_000
 """Who hasn't been sent by so long past its time holds nobody back any more."""
+SWEEP_MS = 60_000
 ANSWER_MS = 60_000
 """Brokers that don't tell what is known within this time are waited for no longer."""
 MOST = 100_000
@@ -98,6 +99,12 @@ class Parked:
         if self._asked == self._begun:
             self._asked += 1
         return self._asked
+
+    def follow(self, now_ms: int) -> None:
+        """Ask as long as anybody is to come, and forget those who are long due. To be called often."""
+        if self._entries:
+            self.ask()
+            self._sweep(now_ms - HOLD_MS)
 
     def begin(self) -> int:
         """Reading begins: what will be answered."""
@@ -190,7 +197,7 @@ class Parked:
         entry = self._entries.get(record.delivery_id)
         # Of records that a transaction wrote in vain, only the group's position tells: all are kept.
         at = (*(entry.at if entry else ()), record.at)
-        due_ms = max(record.due_ms, entry.due_ms) if entry else record.due_ms
+        due_ms = max(record.due_ms, entry.due_ms) if entry and not entry.unread else record.due_ms
         if self._enter(record.delivery_id, _Entry(record.order, due_ms, at)):
             self._records[place][offset] = record.delivery_id
 
@@ -208,7 +215,7 @@ class Parked:
 
     def _sweep(self, before_ms: int) -> None:
         """Forget those that were due before: nobody waits for them."""
-        if before_ms < self._swept_ms + HOLD_MS:
+        if before_ms < self._swept_ms + SWEEP_MS:
             return
         self._swept_ms = before_ms
         for delivery_id, entry in list(self._entries.items()):

@@ -123,11 +123,10 @@ class Runner:
     def turn(self) -> None:
         """Take up what is due. To be called every tenth of a second or so."""
         now_ms = self._clock.now_ms()
-        if self._parked:
-            self._parked.ask()
+        self._parked.follow(self._sure_ms())
         for waiting in self.waiting.leaving(now_ms):
             delivery, due_ms, asked = waiting
-            if due_ms <= now_ms and not self._parked.knows(asked, due_ms + ANSWER_MS, now_ms):
+            if due_ms <= now_ms and not self._parked.knows(asked, due_ms + ANSWER_MS, self._sure_ms()):
                 self.waiting.add(waiting)
             elif due_ms <= now_ms:
                 self._queue(delivery)
@@ -212,9 +211,13 @@ class Runner:
         order = place_of(delivery, *lane) if self._parked or delivery.order else None
         if order is None:
             return None
-        now_ms = self._clock.now_ms()
+        now_ms = self._sure_ms()
         due_ms = self._parked.behind(delivery.id, order, now_ms)
-        return None if due_ms is None else due_ms - now_ms
+        return None if due_ms is None else now_ms and due_ms - now_ms
+
+    def _sure_ms(self) -> int:
+        """Now, or 0 before the brokers have told it."""
+        return self._clock.now_ms() if self._clock.confirmed else 0
 
     def _pump(self) -> None:
         """Begin all that may begin, and come again when a destination that is held back may be asked."""
@@ -356,7 +359,8 @@ class Runner:
         left_ms = (delivery.action.max_age_ms or self._limits.max_age_ms) - age_ms + 1_000
         delay_ms = min(delay_ms, left_ms)
         delivery = self._parked.put_off(delivery, place_of(delivery, *lane), self._lanes.held(lane), now_ms, delay_ms)
-        self._move(parked(delivery, refused.reason, delay_ms), delivery)
+        # The host's clock may be wrong by days: until the brokers have told the time, it comes again at once.
+        self._move(parked(delivery, refused.reason, delay_ms), delivery, now_ms=self._sure_ms())
 
     def _move(self, decision: Decision, delivery: Delivery, now_ms: int | None = None) -> None:
         """Go on with a delivery in a retry topic: here it has ended. ``now_ms`` is for where the clock is unsure."""

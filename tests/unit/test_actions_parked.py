@@ -172,6 +172,19 @@ def test_so_many_are_remembered_and_room_is_made_of_those_that_are_long_due() ->
     assert len(parked) == 0
 
 
+def test_brokers_are_asked_as_long_as_anybody_is_to_come() -> None:
+    parked = Parked()
+    parked.follow(NOW)
+    assert not parked.wanted
+    told(parked, put_off(5, 70), retry=Reached(70))
+    parked.follow(NOW)
+    assert parked.wanted
+    parked.follow(NOW + HOLD_MS + 1)
+    told(parked, retry=Reached(70))
+    parked.follow(NOW + HOLD_MS + 1)
+    assert not parked.wanted, "nobody waits for one that is so late"
+
+
 def test_of_one_event_the_actions_of_one_lane_have_an_order_too_and_partitions_have_none() -> None:
     parked = Parked()
     told(parked, put_off(5, 70), retry=Reached(70))
