@@ -171,6 +171,9 @@ class Intake:
         generation = self._backlog.generation(read.place)
         if generation is None:
             return
+        if read.event is None:
+            self._backlog.passed(read.place, read.offset)
+            return
         source = Source(*read.place, read.offset, read.key, read.value, read.log_ms, generation)
         self._consumed[source.topic].inc()
         self._clock.seen(read.log_ms)

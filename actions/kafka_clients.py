@@ -26,6 +26,8 @@ def consumer_config(settings: Settings) -> dict[str, Any]:
         "session.timeout.ms": settings.session_timeout_ms,
         "heartbeat.interval.ms": max(1, settings.session_timeout_ms // 4),
         "max.poll.interval.ms": max(MAX_POLL_INTERVAL_MS, settings.session_timeout_ms),
+        # At a retry topic's end the position passes what was written in vain, so that nobody waits for it.
+        "enable.partition.eof": True,
         # What the client fetches ahead is memory too.
         "queued.max.messages.kbytes": 16_384,
         "queued.min.messages": 1_000,

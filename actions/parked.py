@@ -56,7 +56,7 @@ class Knowledge(NamedTuple):
     """What the brokers told. ``asked`` = all questions up to that number were asked before.
 
     ``reached`` is older than the newest of ``records``: so a record that follows one that has ended is known
-    before that one's end is.
+    before that one's end is. It is empty where not all records could be read.
     """
 
     asked: int
@@ -134,8 +134,8 @@ class Parked:
         """Take what the brokers told."""
         for record in knowledge.records:
             self._read(record)
-        self._reached = dict(knowledge.reached)
-        for place, reached in self._reached.items():
+        self._reached.update(knowledge.reached)
+        for place, reached in knowledge.reached.items():
             self._end(place, reached)
         self._known = max(self._known, knowledge.asked)
 

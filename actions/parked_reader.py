@@ -57,8 +57,6 @@ class ParkedReader:
         while not self._stopping.is_set():
             try:
                 self._follow()
-            except KafkaException as error:
-                log.warning("what was put off can't be read, it goes on", reason=error.args[0].name())
             except Exception as error:
                 # Its text may hold what was read.
                 log.error("what was put off can't be read, it goes on", reason=type(error).__name__)
@@ -70,9 +68,10 @@ class ParkedReader:
         try:
             client = admin(self._settings)
             places = self._partitions(client)
+            unanswered = True
             while not self._stopping.is_set():
-                if self._parked.wanted:
-                    self._answer(consumer, client, places)
+                if unanswered or self._parked.wanted:
+                    unanswered = not self._answer(consumer, client, places)
                 self._stopping.wait(EVERY_S)
         finally:
             consumer.close()
@@ -81,16 +80,23 @@ class ParkedReader:
         found = client.list_topics(timeout=PATIENCE_S).topics
         return [(name, number) for name in self._names if name in found for number in found[name].partitions]
 
-    def _answer(self, consumer: Consumer, client: AdminClient, places: list[tuple[str, int]]) -> None:
+    def _answer(self, consumer: Consumer, client: AdminClient, places: list[tuple[str, int]]) -> bool:
+        """Whether all could be read that there is. What was read is told in any case."""
         asked = self._parked.begin()
-        reached = self._reached(consumer, places)
-        records = self._read(consumer, self._ends(client, places), reached)
-        knowledge = Knowledge(asked, records, reached)
         try:
+            reached = self._reached(consumer, places)
+            ends = self._ends(client, places)
+        except KafkaException as error:
+            log.warning("what was put off can't be read, it goes on", reason=error.args[0].name())
+            return False
+        records, complete = self._read(consumer, ends, reached)
+        try:
+            knowledge = Knowledge(asked, records, reached) if complete else Knowledge(0, records, {})
             self._loop.call_soon_threadsafe(self._parked.learn, knowledge)
         except RuntimeError:
             # The loop has ended, and with it whoever would be told.
             self._stopping.set()
+        return complete
 
     def _reached(self, consumer: Consumer, places: list[tuple[str, int]]) -> dict[Place, Reached]:
         found = {}
@@ -109,8 +115,8 @@ class ParkedReader:
 
     def _read(
         self, consumer: Consumer, ends: dict[tuple[str, int], int], reached: dict[Place, Reached]
-    ) -> list[PutOff]:
-        """What was put off, up to these ends. Raises ``KafkaException`` if they aren't reached in time."""
+    ) -> tuple[list[PutOff], bool]:
+        """What was put off, and whether it was read up to these ends in time."""
         moved = False
         for (name, number), end in ends.items():
             first = max(self._next.get((name, number), reached[self._names[name], number].point), end - TAIL)
@@ -122,16 +128,19 @@ class ParkedReader:
         give_up_at = time.monotonic() + PATIENCE_S
         while any(self._next[place] < end for place, end in ends.items()):
             if time.monotonic() > give_up_at or self._stopping.is_set():
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+                return found, False
             found += self._put_off(consumer.consume(BATCH, 0.1))
-        return found
+        return found, True
 
     def _put_off(self, messages: Iterable[Message]) -> list[PutOff]:
         found = []
         for message in messages:
             error, topic, partition, offset = message.error(), message.topic(), message.partition(), message.offset()
             if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                raise KafkaException(error)
+                if error.fatal():
+                    raise KafkaException(error)
+                log.warning("what was put off can't be read, it goes on", reason=error.name())
+                continue
             if topic is None or partition is None or offset is None:
                 continue
             place = topic, partition

@@ -28,9 +28,11 @@ from schemas.records import AutomationEvent
 from streams.app import Place
 from streams.errors import shut_out_by_twin
 from streams.telemetry import librdkafka_logger
+from topology.topics import RETRY_1H, RETRY_1M, RETRY_10M
 
 log = structlog.get_logger()
 
+RETRY_TOPICS = (RETRY_1M, RETRY_10M, RETRY_1H)
 READ_AT_ONCE = 500
 COMMITTED_S = 2.0
 """How long the brokers have to tell what a partition's last owner committed, before it is helped along."""
@@ -40,14 +42,17 @@ ASK_AGAIN_S = 1.0
 
 
 class Read(NamedTuple):
-    """A record as it was read: its event, or why it has none. ``place`` names the topic without prefix."""
+    """A record as it was read: its event, or why it has none. ``place`` names the topic without prefix.
+
+    ``event`` ``None`` is no record: nothing that can be read lies before this offset any more.
+    """
 
     place: Place
     offset: int
     key: bytes | None
     value: bytes
     log_ms: int
-    event: AutomationEvent | Rejected
+    event: AutomationEvent | Rejected | None
     headers: DeliveryHeaders | None
 
 
@@ -122,7 +127,7 @@ class EventSource:
         messages = [] if first is None else [first, *self._consumer.consume(READ_AT_ONCE - 1, 0)]
         self._remember()
         for message in messages:
-            if self._is_record(message):
+            if self._is_record(message) or self._is_end(message):
                 self._raw[self._place(message)].append(message)
         return self._decoded()
 
@@ -250,6 +255,12 @@ class EventSource:
             log.warning("reading events failed, it goes on", reason=error.name())
         return False
 
+    def _is_end(self, message: Message) -> bool:
+        """Whether it tells the end of a retry topic's partition."""
+        error = message.error()
+        at_end = error is not None and error.code() == KafkaError._PARTITION_EOF
+        return at_end and self._place(message)[0] in RETRY_TOPICS
+
     def _decoded(self) -> list[Read]:
         """What can be read. A partition whose next record needs a registry that can't be asked waits."""
         found: list[Read] = []
@@ -275,6 +286,8 @@ class EventSource:
     def _read(self, place: Place, message: Message) -> Read:
         offset, value = message.offset(), message.value()
         assert offset is not None
+        if message.error() is not None:
+            return Read(place, offset, None, b"", 0, None, None)
         event = self._codec.decode_event(value)
         headers = decode_headers(message.headers())  # type: ignore[arg-type]
         return Read(place, offset, message.key(), value or b"", max(0, message.timestamp()[1]), event, headers)

@@ -12,9 +12,11 @@ from actions.source import EventSource
 from schemas.avro_schemas import AUTOMATION_EVENT, Schema, load_schema
 from schemas.codec import Codec, RegistryUnavailable
 from streams.app import Place
+from streams.clients import transactional_producer
+from streams.transaction import Transaction
 from tests.kafka.actions_world import CODEC, event, make_topics, publish, webhook
 from topology.settings import Settings
-from topology.topics import AUTOMATION_EVENTS
+from topology.topics import AUTOMATION_EVENTS, RETRY_1M
 
 pytestmark = pytest.mark.kafka
 
@@ -26,9 +28,9 @@ PLACES = {(AUTOMATION_EVENTS, 0), (AUTOMATION_EVENTS, 1)}
 class Owner:
     """A source, and which partitions it has."""
 
-    def __init__(self, settings: Settings, codec: Codec | None = None) -> None:
+    def __init__(self, settings: Settings, codec: Codec | None = None, topic: str = AUTOMATION_EVENTS) -> None:
         self.owned: set[Place] = set()
-        topics = {AUTOMATION_EVENTS: settings.topic(AUTOMATION_EVENTS)}
+        topics = {topic: settings.topic(topic)}
         self.source = EventSource(consumer_config(settings), topics, codec or Codec(), lambda owner: None)
         self.source.subscribe(self)
 
@@ -120,4 +122,25 @@ def test_a_schema_that_the_registry_can_not_be_asked_for_holds_its_own_partition
     assert read_until(6) == [(0, 0), *((1, offset) for offset in range(5))]
     registry.away = False
     assert read_until(8)[6:] == [(0, 1), (0, 2)]
+    owner.source.close()
+
+
+def test_the_end_of_a_retry_topic_is_told_past_what_a_process_wrote_in_vain(settings: Settings) -> None:
+    make_topics(settings)
+    transaction = Transaction(transactional_producer(settings, f"{settings.topic_prefix}killed"), lambda _: None)
+    transaction.fence()
+    owner = Owner(settings, topic=RETRY_1M)
+    ends = {0}
+    for _ in range(2):
+        transaction.begin()
+        for _ in range(3):
+            transaction.produce(settings.topic(RETRY_1M), b"run", b"bytes", anchor=True)
+        transaction.flush()
+        transaction.abort()
+        most, gives_up = max(ends), time.monotonic() + 30
+        while max(ends) < most + 4:
+            assert time.monotonic() < gives_up, ends
+            found = owner.source.read(set(), 0.1)
+            assert all(one.event is None for one in found)
+            ends |= {one.offset for one in found}
     owner.source.close()
