@@ -18,10 +18,14 @@ ROOT = Path(__file__).parents[2]
 SESSION_MS, GRACE_MS = 6_000, 2_000
 
 
-class ConsumerProcess:
-    """``automations consumer`` in a process of its own, told everything by its environment."""
+CONSUMER = ("cli", "consumer")
+"""The module that is run, and what it is told first."""
 
-    def __init__(self, settings: Settings, log: Path, *args: str, **env: str) -> None:
+
+class ConsumerProcess:
+    """``automations consumer`` (or another module) in a process of its own, told everything by its environment."""
+
+    def __init__(self, settings: Settings, log: Path, command: tuple[str, ...], env: dict[str, str]) -> None:
         self.log = log
         variables = {
             **os.environ,
@@ -36,7 +40,7 @@ class ConsumerProcess:
         }
         with log.open("ab") as out:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "cli", "consumer", *args],
+                [sys.executable, "-m", *command],
                 cwd=ROOT,
                 env=variables,
                 stdin=subprocess.DEVNULL,
@@ -133,8 +137,12 @@ class Fleet:
         self._settings, self._folder, self._env = settings, folder, env
 
     def start(self, *args: str, **env: str) -> ConsumerProcess:
+        return self.run((*CONSUMER, *args), env)
+
+    def run(self, command: tuple[str, ...], env: dict[str, str]) -> ConsumerProcess:
+        """Starts a module of a test's own that is a consumer too."""
         log = self._folder / f"consumer-{len(self.processes)}.log"
-        process = ConsumerProcess(self._settings, log, *args, **{**self._env, **env})
+        process = ConsumerProcess(self._settings, log, command, {**self._env, **env})
         self.processes.append(process)
         return process
 

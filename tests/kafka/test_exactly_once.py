@@ -16,6 +16,7 @@ from tests.kafka.consumer_world import (
     ControlEntry,
     automation,
     comparable,
+    differences,
     events_on,
     history_of,
     make_topics,
@@ -26,7 +27,7 @@ from tests.kafka.consumer_world import (
     reading_events,
     sla,
 )
-from tests.oracle.oracle import Json, Rules, expected_events
+from tests.oracle.oracle import Rules, expected_events
 from topology.kafka_tools import CONSOLE_CONSUMER, run_tool
 from topology.names import AGENT_HEARTBEAT, AUTOMATION_EVENTS, FLOW_RUN_STATE
 from topology.settings import Settings
@@ -239,20 +240,6 @@ def test_twenty_thousand_runs_give_each_event_once_though_consumers_are_killed_a
         print(f"\n{sent} records, {len(found)} events: {kinds}")
         print(f"all there {settled_s:.1f} s after the last record; clients made anew: {restarts}")
     assert seen_by_java(settings) == len(expected)
-
-
-def differences(found: list[Json], expected: list[Json]) -> list[str]:
-    """What is missing, what is there besides, and which fields differ: a few of each, for whoever reads it."""
-    by_id, wanted = ({event["id"]: event for event in events} for events in (found, expected))
-    lacking = [f"missing: {wanted[one]}" for one in wanted.keys() - by_id.keys()]
-    besides = [f"besides: {by_id[one]}" for one in by_id.keys() - wanted.keys()]
-    fields = [
-        f"{one}: {name} is {by_id[one][name]!r}, not {wanted[one][name]!r} in {wanted[one]}"
-        for one in by_id.keys() & wanted.keys()
-        for name in wanted[one]
-        if by_id[one][name] != wanted[one][name]
-    ]
-    return [*lacking[:3], *besides[:3], *fields[:3]]
 
 
 def seen_by_java(settings: Settings) -> int:
