@@ -17,10 +17,11 @@ from actions import decide
 from actions.attempt import Attempt, Attempts
 from actions.backlog import Backlog
 from actions.channels import CHANNELS
-from actions.channels.channel import Channel, Services
+from actions.channels.channel import Services
 from actions.clock import Clock
 from actions.decide import Decision, Limits
 from actions.delivery import Delivery, Source, Unreadable, deliveries, retried, subject
+from actions.destinations import lane_of
 from actions.exchange import Reply, Step
 from actions.health import NEVER
 from actions.lanes import Lane, Lanes, Refused
@@ -190,7 +191,7 @@ class Runner:
         if self._ended_unsent(delivery):
             return
         channel, source = CHANNELS[delivery.action.action_type], delivery.source
-        lane = Lane(_destination(channel, delivery, self._services), subject(delivery.event))
+        lane = lane_of(delivery, self._services)
         refused = self._lanes.add(
             lane,
             delivery,
@@ -384,12 +385,3 @@ class Runner:
 
         timer = asyncio.get_running_loop().call_later(delay_ms / 1000, again)
         self._soon[number] = (timer, delivery)
-
-
-def _destination(channel: Channel, delivery: Delivery, services: Services) -> str:
-    """Where it goes; a config that a channel stumbles over goes nowhere, and is told so when it is tried."""
-    try:
-        return channel.destination(delivery.event, delivery.action.config, services)
-    except Exception as error:
-        log.error("a destination can't be told", delivery_id=delivery.id, error=type(error).__name__)
-        return "invalid"
