@@ -70,6 +70,10 @@ class Victim:
         """Tells it what to do where: ``<point> <n> <signal>``."""
         self._plan.write_text(plan)
 
+    def acts(self, timeout_s: float) -> None:
+        """Waits until it has done what its plan says."""
+        until(lambda: not self._plan.exists(), timeout_s, "it does as planned")
+
     def dies(self, timeout_s: float = 20) -> None:
         """Waits until it has been killed as planned."""
         assert self.process.wait(timeout_s) == -signal.SIGKILL, self.process.log.read_text()[-2000:]
