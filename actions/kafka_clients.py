@@ -39,8 +39,9 @@ def table_config(settings: Settings) -> dict[str, Any]:
     """Of the reader of the control topic: without a group, from its beginning."""
     return {
         **client_config(settings),
-        # The client wants one; no group is joined and nothing is committed under it.
-        "group.id": f"{settings.actions_group}-mutes",
+        # The client wants one; it isn't joined and nothing is committed. A name of its own would need a right of
+        # its own.
+        "group.id": settings.actions_group,
         "isolation.level": "read_committed",
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,

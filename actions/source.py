@@ -26,6 +26,7 @@ from schemas.codec import Codec, RegistryUnavailable, Rejected
 from schemas.delivery_headers import DeliveryHeaders, decode_headers
 from schemas.records import AutomationEvent
 from streams.app import Place
+from streams.denied import hold_permitted
 from streams.errors import shut_out_by_twin
 from streams.telemetry import librdkafka_logger
 
@@ -183,6 +184,7 @@ class EventSource:
             try:
                 return self._checked(self._consumer.committed(wanted, timeout=COMMITTED_S))
             except KafkaException as error:
+                hold_permitted(error.args[0])
                 if monotonic() > give_up_at:
                     raise SourceFailed(f"where to go on can't be read: {error.args[0].str()}") from error
                 log.warning("where to go on is still pending", reason=error.args[0].name())
@@ -235,6 +237,7 @@ class EventSource:
             return True
         if error.code() == KafkaError.FENCED_INSTANCE_ID or "fenced" in error.str().lower():
             raise shut_out_by_twin(str(self._config.get("group.instance.id")))
+        hold_permitted(error)
         if error.fatal():
             raise SourceFailed(error.str())
         if error.code() != KafkaError._PARTITION_EOF:

@@ -11,6 +11,7 @@ from cli.screen import Screen
 from schemas.codec import RegistryError
 from streams.control_writer import ControlWriteError
 from streams.topic_reader import ReadTimeout
+from topology.access import AccessDenied, is_denial
 from topology.cluster import TopologyError
 from topology.embedded import EmbeddedKafkaError
 from topology.setting_errors import SettingError
@@ -61,6 +62,8 @@ def run(arguments: list[str]) -> int:
     except (ControlWriteError, EmbeddedKafkaError, ReadTimeout, RegistryError, TopologyError) as error:
         return _told(screen, error, 1)
     except KafkaException as error:
+        if is_denial(error.args[0]):
+            return _told(screen, AccessDenied.told(error.args[0]), 2)
         return _told(screen, explain_kafka(error), 1)
     except KeyboardInterrupt:
         screen.error("stopped", "quiet")

@@ -17,13 +17,16 @@ from schemas.codec import Codec, RegistryError
 from schemas.control import InvalidControl
 from schemas.records import AutomationEvent
 from schemas.registry import RegistrySource
+from streams.denied import Denied
 from streams.errors import Lost, StateError
 from streams.http_endpoints import Endpoints
 from streams.loop import Loop
 from streams.metrics import Metrics
 from streams.telemetry import configure_logging
+from topology.access import AccessDenied
 from topology.cluster import Cluster, TopologyError
 from topology.names import AUTOMATIONS, INPUTS
+from topology.rights import rights_of
 from topology.settings import SettingError, Settings
 from topology.topics import changelog_of
 
@@ -52,6 +55,10 @@ def run(settings: Settings, *, accept_gap: bool = False, loop: type[Loop] = Loop
     service.stop_on_signals()
     try:
         return service.serve()
+    except Denied as error:
+        needed = rights_of("consumer", settings)
+        log.error("the consumer stops", problem=str(AccessDenied.told(error.error, needed)))
+        return MISUSED
     except (SettingError, StateError) as error:
         log.error("the consumer can't start" if not service.loops else "the consumer stops", problem=str(error))
         return MISUSED
@@ -103,8 +110,8 @@ class _Service:
         threading.Thread(target=self._watch_for_hangs, daemon=True).start()
         log.info("the consumer starts", http_port=endpoints.port, group=settings.consumer_group)
         try:
-            widths = self._checked_topics()
-            while widths is not None and not self._stopping.is_set():
+            # Each time anew: rights may have been taken away, which clients tell in unlike words.
+            while (widths := self._checked_topics()) is not None:
                 self._one_loop(widths)
         finally:
             endpoints.stop()
@@ -199,7 +206,11 @@ def _widths(settings: Settings) -> dict[str, int]:
     """Partition counts of the inputs. Raises ``SettingError`` where a topic is not fit to be trusted."""
     changelogs = {settings.topic(name): changelog_of(settings, name) for name in INPUTS}
     names = [*changelogs, settings.topic(AUTOMATIONS), *changelogs.values()]
-    found = Cluster(settings).find(names)
+    cluster = Cluster(settings)
+    missing = cluster.missing(rights_of("consumer", settings))
+    if missing:
+        raise SettingError(f"there is no topic {missing[0]}: run `automations topology apply`")
+    found = cluster.find(names)
     for name in names:
         if name not in found:
             raise SettingError(f"there is no topic {name}: run `automations topology apply`")

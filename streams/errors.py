@@ -5,6 +5,7 @@
     +-- Lost          this process's clients can't go on (fenced, outcome of a commit unknown, an open
     |                 transaction that nobody ends): the service makes new ones and restores
     +-- StateError    state, input and settings don't fit together: a person decides; exit code 2
+        +-- Denied    the brokers refuse a right (`streams.denied`)
 
 What librdkafka calls retriable is tried again where it happens and never shows up here.
 """

@@ -29,12 +29,14 @@ from streams.app import App, Place, Watcher
 from streams.broker_time import BrokerTime
 from streams.control_reader import ControlReader
 from streams.control_topic import ControlTopic
+from streams.denied import hold_permitted
 from streams.ends import Ends
 from streams.errors import Lost, MustAbort, StateError, more_partitions, records_gone, shut_out_by_twin
 from streams.partition import Partition, Unread
 from streams.position import POSITION_KEY
+from streams.predecessors import Predecessors, peek_positions
 from streams.store import Store
-from streams.takeover import Taken, Takeovers, committed_offsets, peek_positions, seek
+from streams.takeover import Taken, Takeovers, seek
 from streams.telemetry import librdkafka_logger
 from streams.topic_ids import TopicIds
 from streams.transaction import Transaction, end_predecessor
@@ -46,7 +48,7 @@ from topology.topics import changelog_of
 log = structlog.get_logger()
 
 BATCH = 2_000
-POLL_S = 0.01
+POLL_S = RESTORE_S = 0.01
 ASK_EVERY_S = 0.1
 """How often an idle process asks for the ends."""
 ANCHOR_EVERY_S = 10.0
@@ -88,26 +90,25 @@ class Loop:
 
     def _connect(self, settings: Settings, accept_gap: bool) -> None:
         logger = librdkafka_logger()
-        producer = clients.transactional_producer(settings, clients.transactional_id_of(settings))
+        own_id = clients.transactional_id_of(settings)
+        producer = clients.transactional_producer(settings, own_id)
         self._transaction = self.transactions(producer, self._appended, logger, self._alive)
         self._admin = admin_client(settings)
         self._ends = Ends(self._admin)
         changelogs = [changelog_of(settings, name) for name in INPUTS]
         self._topic_ids = TopicIds(self._admin, [*self._inputs, self._control_place[0], *changelogs])
         self._control_reader = ControlReader(settings, self._control_place, self._control, self._observe)
-        self._consumer = Consumer(clients.group_consumer(settings), logger=logger)
-        reading = clients.table_reader(settings, "restore")
+        self._consumer = Consumer(clients.group_consumer(settings, own_id), logger=logger)
+        reading, group = clients.table_reader(settings), settings.consumer_group
         self._restore_reader = Consumer(reading, logger=logger)
-        self._takeovers = Takeovers(
-            self._restore_reader,
+        predecessors = Predecessors(
             self._admin,
-            lambda places: committed_offsets(self._consumer, places),
-            lambda changelog, start, end: peek_positions(reading, changelog, start, end),
+            group,
+            (clients.transactional_ids(settings), own_id),
+            lambda changelog, span: peek_positions(reading, changelog, span),
             lambda owner: end_predecessor(producer, owner, logger),
-            self._transaction.transactional_id,
-            self._topic_ids,
-            accept_gap,
         )
+        self._takeovers = Takeovers(self._restore_reader, self._admin, group, predecessors, self._topic_ids, accept_gap)
 
     def start(self) -> None:
         """Ends what an earlier process of the same id left open, and joins the group."""
@@ -126,8 +127,8 @@ class Loop:
         self._take(self._consumer.consume(BATCH, 0 if busy else POLL_S))
         if self._failure is not None:
             raise self._failure
-        self._restore()
         self._topic_ids.watch()
+        self._restore(busy)
         self._ask()
         self._alive()
 
@@ -259,8 +260,8 @@ class Loop:
         self._balance_memory()
 
     def _problem(self, place: Place, message: Message, error: KafkaError) -> None:
-        partition = self.active.get(place)
-        code = error.code()
+        partition, code = self.active.get(place), error.code()
+        hold_permitted(error)
         if code == KafkaError._PARTITION_EOF:
             if partition is not None:
                 partition.read_to(message.offset() or 0)
@@ -304,10 +305,11 @@ class Loop:
             self._asked_s = monotonic()
             self._ends.ask([self._control_place, *self.active], now_ms)
 
-    def _restore(self) -> None:
+    def _restore(self, busy: bool) -> None:
         try:
-            taken = self._takeovers.poll()
-        except (KafkaException, TimeoutError) as error:
+            taken = self._takeovers.poll(0 if busy else RESTORE_S)
+        except KafkaException as error:
+            hold_permitted(error.args[0])
             log.warning("restoring waits", problem=str(error))
             return
         for one in taken:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.lives import SLA_S, agree, lives
-from tests.faults.victims import Case, case
+from tests.faults.victims import START_S, Case, case
 from tests.kafka.consumer_process import ConsumerProcess
 from topology.settings import Settings
 
@@ -39,7 +39,7 @@ def test_clocks_hours_off_that_jump_and_a_long_downtime_change_no_event(settings
         behind, ahead = SkewedHost(world, "behind"), SkewedHost(world, "ahead")
         both = [behind.clock(-5 * HOUR_S).start(), ahead.clock(7 * HOUR_S).start()]
         for process in both:
-            process.ready(120)
+            process.ready(START_S)
         with lives(world.settings, "run", rate=40):
             for jump_s in (-1.0, 0.25, 24.0):
                 world.reader.until(len(world.reader.values) + 15, 60)
@@ -48,6 +48,6 @@ def test_clocks_hours_off_that_jump_and_a_long_downtime_change_no_event(settings
             world.reader.until(len(world.reader.values) + 15, 60)
             assert [process.terminate()[0] for process in both] == [0, 0]
             time.sleep(10 * SLA_S)
-            last = ahead.clock(-9 * HOUR_S).start().ready(120)
+            last = ahead.clock(-9 * HOUR_S).start().ready(START_S)
         agree(world.settings, world.reader)
         assert str(last.lines()[0]["timestamp"]) < str(both[1].lines()[0]["timestamp"]), "its clock wasn't wrong"

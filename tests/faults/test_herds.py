@@ -11,7 +11,7 @@ import pytest
 
 from schemas.codec import Rejected
 from tests.faults.lives import GRACE_MS
-from tests.faults.victims import case
+from tests.faults.victims import START_S, case
 from tests.kafka.consumer_process import ConsumerProcess, until
 from tests.kafka.consumer_world import (
     CODEC,
@@ -61,7 +61,7 @@ def test_a_hundred_thousand_deadlines_at_one_instant_all_fire_once_and_the_loop_
 ) -> None:
     """Runs that were all to start at the same second, and none does."""
     with case(settings, tmp_path, sla("late-start", "NS", 1), runs=2, agents=1) as world:
-        process = world.fleet.start().ready(120)
+        process = world.fleet.start().ready(START_S)
         start_ms = now_ms() + 60_000
         sender, topic = producer(world.settings, **{"queue.buffering.max.messages": HERD + 1}), FLOW_RUN_STATE
         for number in range(HERD):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.lives import agree, lives
-from tests.faults.victims import Case, Victim, case
+from tests.faults.victims import START_S, Case, Victim, case
 from tests.kafka.consumer_process import until
 from tests.kafka.consumer_world import CODEC, producer, state
 from topology.names import FLOW_RUN_STATE
@@ -50,7 +50,7 @@ def test_a_consumer_leaves_in_the_midst_of_a_backlog_and_of_a_restore(settings: 
         assert working.process.logged("partition at work")
         restoring = leaves(world, "restoring 3 SIGTERM")
         assert not restoring.process.logged("partition at work")
-        world.fleet.start().ready(120)
+        world.fleet.start().ready(START_S)
         with lives(world.settings, "run"):
             until(lambda: len(world.reader.values) > BACKLOG, 120, "the backlog is told of")
         agree(world.settings, world.reader)

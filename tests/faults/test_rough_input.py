@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.faults.lives import GRACE_MS, SETTLED_MS, SLA_S, life, watched
-from tests.faults.victims import case
+from tests.faults.victims import START_S, case
 from tests.kafka.consumer_process import until
 from tests.kafka.consumer_world import (
     CODEC,
@@ -111,7 +111,7 @@ def test_skewed_shuffled_doubled_and_poisoned_records_under_a_flood_of_changes_a
         settings = world.settings
         processes = [world.fleet.start(), world.fleet.start()]
         for process in processes:
-            process.ready(120)
+            process.ready(START_S)
         records = rough(random.Random(20_260_102))
         sender, topic, began_s = producer(settings), settings.topic(FLOW_RUN_STATE), time.monotonic()
         with control_flood(settings) as changes:

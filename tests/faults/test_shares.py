@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.lives import agree, lives
-from tests.faults.victims import case
+from tests.faults.victims import START_S, case
 from tests.kafka.consumer_process import until
 from topology.settings import Settings
 
@@ -27,7 +27,7 @@ def test_from_one_consumer_to_many_and_back_under_load(
             world.reader.until(20, 60)
             others = [world.fleet.start() for _ in range(most - 1)]
             for process in others:
-                process.ready(120)
+                process.ready(START_S)
             world.reader.until(len(world.reader.values) + 20, 60)
             assert [process.terminate()[0] for process in others] == [0] * len(others)
             until(lambda: world.owns_all(first), 60, "the first one works on all partitions again")

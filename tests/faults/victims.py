@@ -13,6 +13,8 @@ from tests.kafka.consumer_world import ControlEntry, EventReader, make_topics, p
 from topology.names import AGENT_HEARTBEAT, FLOW_RUN_STATE
 from topology.settings import Settings
 
+START_S = 120
+"""How long a busy machine has for starting a consumer, and for what may take as long."""
 POINTED = ("tests.faults.points",)
 
 
