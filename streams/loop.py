@@ -37,7 +37,6 @@ from streams.store import Store
 from streams.takeover import Taken, Takeovers, committed_offsets, peek_positions
 from streams.telemetry import librdkafka_logger
 from streams.transaction import Transaction, end_predecessor
-from topology.kafka_config import admin as admin_client
 from topology.names import AUTOMATIONS, INPUTS
 from topology.settings import Settings
 from topology.topics import changelog_of
@@ -87,7 +86,7 @@ class Loop:
         logger = librdkafka_logger()
         producer = clients.transactional_producer(settings, clients.transactional_id_of(settings))
         self._transaction = Transaction(producer, self._appended, logger, self._alive)
-        self._admin = admin_client(settings)
+        self._admin = clients.leaders_admin(settings)
         self._ends = Ends(self._admin)
         self._control_reader = ControlReader(settings, self._control_place, self._control, self._observe)
         self._consumer = Consumer(clients.group_consumer(settings), logger=logger)

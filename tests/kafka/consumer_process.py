@@ -6,12 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+from topology.java import die_with_parent
 from topology.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -19,10 +20,16 @@ SESSION_MS, GRACE_MS = 6_000, 2_000
 
 
 class ConsumerProcess:
-    """``automations consumer`` in a process of its own, told everything by its environment."""
+    """``automations consumer`` in a process of its own, told everything by its environment.
 
-    def __init__(self, settings: Settings, log: Path, *args: str, **env: str) -> None:
+    ``module`` is what Python runs, with its arguments; whatever it is, it does not outlive this process.
+    """
+
+    def __init__(
+        self, settings: Settings, log: Path, *args: str, module: Sequence[str] = ("cli", "consumer"), **env: str
+    ) -> None:
         self.log = log
+        self._port: int | None = None
         variables = {
             **os.environ,
             "BOOTSTRAP_SERVERS": settings.bootstrap_servers,
@@ -36,12 +43,13 @@ class ConsumerProcess:
         }
         with log.open("ab") as out:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "cli", "consumer", *args],
+                [sys.executable, "-m", *module, *args],
                 cwd=ROOT,
                 env=variables,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
+                preexec_fn=die_with_parent(),  # noqa: PLW1509 - two system calls, loaded before the fork
             )
         self.pid = self._process.pid
 
@@ -52,6 +60,11 @@ class ConsumerProcess:
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal such as SIGSTOP or SIGCONT."""
         self._process.send_signal(number)
+
+    @property
+    def exit_code(self) -> int | None:
+        """Negative for a signal; None while it runs."""
+        return self._process.poll()
 
     def kill(self) -> None:
         self._process.kill()
@@ -96,10 +109,11 @@ class ConsumerProcess:
 
     def _address(self, path: str) -> str:
         """Of an endpoint; raises ``OSError`` while its port is not known."""
-        port = next((line["http_port"] for line in self.lines() if "http_port" in line), None)
-        if port is None:
+        if self._port is None:
+            self._port = next((line["http_port"] for line in self.lines() if "http_port" in line), None)
+        if self._port is None:
             raise OSError("its port is not known yet")
-        return f"http://127.0.0.1:{port}{path}"
+        return f"http://127.0.0.1:{self._port}{path}"
 
     def is_ready(self) -> bool:
         """Whether ``/readyz`` says yes."""
