@@ -12,7 +12,7 @@ from statistics import median
 from tests.faults.checker import Violation
 from tests.faults.nemesis import Done
 
-SHOWN = 10
+SHOWN, SHOWN_CHARS = 10, 700
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Report:
             told.append(f"BROKEN OFF: {self.broken_off}")
         for name, count in sorted(found.items()):
             told.append(f"VIOLATED {name}: {count}")
-            told += [f"    {one.detail[:1_500]}" for one in self.violations if one.check == name][:SHOWN]
+            told += [f"    {one.detail[:SHOWN_CHARS]}" for one in self.violations if one.check == name][:SHOWN]
         if self.failed:
             told.append(f"logs of all processes: {self.folder}")
         told.append("FAILED" if self.failed else "all promises kept")

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from tests.faults.campaign import Plan
 
 CLOCK_WRONG_MS = 60_000
+LEFT_OUT = 50
+"""Runs that a short restore leaves out of each partition."""
+SECONDS = 60.0
+"""What is broken this badly shows within a minute of faults."""
 
 
 def offsets_first(settings: Settings) -> None:
@@ -70,9 +74,6 @@ def short_restore(settings: Settings) -> None:
     partition.Partition.restore = restore  # type: ignore[method-assign]
 
 
-LEFT_OUT = 50
-
-
 def host_clock(settings: Settings) -> None:
     """Progress goes by the host's clock, which is wrong."""
 
@@ -105,7 +106,14 @@ KINDS: Mapping[str, Kind] = {
 
 def plan(usual: Plan, name: str) -> Plan:
     """The campaign that has to fail with this sabotage."""
-    return usual._replace(kinds=KINDS[name].faults, module=("tests.faults.sabotage", name))
+    return usual._replace(
+        kinds=KINDS[name].faults,
+        module=("tests.faults.sabotage", name),
+        seconds=min(usual.seconds, SECONDS),
+        partitions=4,
+        consumers=2,
+        runners=1,
+    )
 
 
 def main() -> int:

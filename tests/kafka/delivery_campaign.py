@@ -77,11 +77,17 @@ def _end(runners: list[RunnerProcess]) -> None:
             runner.kill()
 
 
-def verdict(world: oracle.World, mute_s: float = 5) -> tuple[list[oracle.Violation], dict[str, Any]]:
-    """What the oracle says of it, and its counts. ``mute_s``: how late a runner may know of a disabling."""
+def verdict(
+    world: oracle.World, mute_s: float = 5, slack_ms: float = 100
+) -> tuple[list[oracle.Violation], dict[str, Any]]:
+    """What the oracle says of it, and its counts.
+
+    ``mute_s``: how late a runner may know of a disabling. ``slack_ms``: how far its clock may be from ours, since
+    it goes by brokers' times, and learns of them by answers that may be slow.
+    """
     waits = tuple(delay / 1000 for delay in Schedule().scaled(FACTOR).delays_ms)
     limits = oracle.Settings(
-        schedule_s=waits, timeout_s=15, commit_s=8, slack_ms=100, late_slack_ms=30_000, mute_s=mute_s
+        schedule_s=waits, timeout_s=15, commit_s=8, slack_ms=slack_ms, late_slack_ms=30_000, mute_s=mute_s
     )
     return oracle.check(world, limits), oracle.summary(world, limits)
 
