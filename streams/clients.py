@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 from uuid import uuid4
 
-from topology.kafka_config import client_config
+from confluent_kafka.admin import AdminClient
+
+from topology.kafka_config import admin, client_config
 from topology.settings import Settings
 
 MAX_POLL_INTERVAL_MS = 60_000
+LEADERS_AGE_MS = 2_000
 
 
 def group_consumer(settings: Settings, transactional_id: str) -> dict[str, Any]:
@@ -58,6 +61,16 @@ def _reader(settings: Settings) -> dict[str, Any]:
         "fetch.wait.max.ms": 100,
         "queued.max.messages.kbytes": 65_536,
     }
+
+
+def leaders_admin(settings: Settings) -> AdminClient:
+    """Of the client that asks leaders for the ends of partitions.
+
+    It asks with the leader epochs that it knows. When one is out of date, after a broker's restart, the leader
+    refuses and the client does not look for a new one: until what it knows expires, by default in a quarter of
+    an hour, it gets no answer.
+    """
+    return admin(settings, more={"metadata.max.age.ms": LEADERS_AGE_MS})
 
 
 def transactional_producer(settings: Settings, transactional_id: str) -> dict[str, Any]:

@@ -40,7 +40,6 @@ from streams.takeover import Brokers, Taken, Takeovers, seek
 from streams.telemetry import librdkafka_logger
 from streams.topic_ids import TopicIds
 from streams.transaction import Transaction, end_predecessor
-from topology.kafka_config import admin as admin_client
 from topology.names import AUTOMATIONS, INPUTS
 from topology.settings import Settings
 from topology.topics import changelog_of
@@ -93,7 +92,7 @@ class Loop:
         own_id = clients.transactional_id_of(settings)
         producer = clients.transactional_producer(settings, own_id)
         self._transaction = self.transactions(producer, self._appended, logger, self._alive)
-        self._admin = admin_client(settings)
+        self._admin = clients.leaders_admin(settings)
         self._ends = Ends(self._admin)
         changelogs = [changelog_of(settings, name) for name in INPUTS]
         self._topic_ids = TopicIds(self._admin, [*self._inputs, self._control_place[0], *changelogs])
