@@ -80,7 +80,7 @@ class SecuredWorld:
         return self.kafka.decisions(self.user(role))
 
     def consumer(self, log: Path, **env: str) -> ConsumerProcess:
-        return ConsumerProcess(self.settings("consumer"), log, **self.env("consumer", **env))
+        return ConsumerProcess(self.settings("consumer"), log, ("cli", "consumer"), self.env("consumer", **env))
 
 
 def used(right: Right, decisions: list[Decision]) -> bool:
