@@ -27,7 +27,7 @@ _SAID = {
     why.DUPLICATE: "duplicate, changes nothing",
     why.CONFLICT: "duplicate of a version that had another state, changes nothing",
     why.UNREAD: "not read by the consumer yet",
-    why.FROM_STATE: "gone from the log; from the consumer's state",
+    why.FROM_STATE: "not in the log as searched, told from the consumer's state",
 }
 _STATUS = {"succeeded": "good", "retrying": "note", "dead": "bad", "expired": "note", "muted": "note"}
 
@@ -127,7 +127,7 @@ class _Story:
             for verdict in deadline.verdicts:
                 yield verdict, deadline_words(scene, verdict, deadline)
         for verdict in run.unarmed:
-            yield verdict, unarmed_words(verdict)
+            yield verdict, unarmed_words(verdict, bool(run.states))
 
     def _section(self, title: str, said: list[tuple[Verdict, str]], style: str) -> Iterator[Line]:
         yield [("", "")]
@@ -148,7 +148,7 @@ class _Story:
         since = "" if span.first_ms is None else f" searched from {self._clock.text(span.first_ms)},"
         yield [(f"RECORDS in {span.topic}[{span.partition}],{since} at their log times", "title")]
         if any(one.outcome == why.FROM_STATE for one in run.records):
-            yield [("  the log has lost the oldest to retention", "note")]
+            yield [("  of the oldest only the consumer's state tells: retention, or --since, leaves them out", "note")]
         for record in run.records:
             yield self._record(record)
         for forgotten_ms in run.forgotten_ms:

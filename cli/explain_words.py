@@ -136,17 +136,17 @@ def decided_later(scene: Scene, deadline: DeadlineVerdicts) -> str:
     return f"{record_text(scene, armed.met_version)} came at {scene.clock.text(armed.met_log_ms)}"
 
 
-def unarmed_words(verdict: Verdict) -> str:
-    """Why nothing of the run concerned an automation."""
+def unarmed_words(verdict: Verdict, read: bool) -> str:
+    """Why nothing of the run concerned an automation; ``read`` says whether any record of it was judged."""
     condition = verdict.condition
+    if not read:
+        return "the consumer has not judged any record of the run"
     if isinstance(condition, FlowSLA):
         return (
             "no record of the run waits to be started" if condition.kind == SCHEDULED_NOT_STARTED
             else "the run was never Running"
         )  # fmt: skip
-    if condition is None:
-        return "it is not in force, or what it refers to is missing"
-    return "the consumer has read no state of the run"
+    return "it is not in force, or what it refers to is missing"
 
 
 def _absence_words(scene: Scene, verdict: Verdict) -> str:
