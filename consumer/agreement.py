@@ -118,10 +118,8 @@ class Agreement:
                 self._differ(Difference(DIFFERENT, event, place, _fields(event, other)))
             else:
                 self._unproven += 1
-        elif key in self._matched:
-            self._differ(Difference(TWICE, event, place))
         elif provable:
-            self._differ(Difference(UNEXPECTED, event, place))
+            self._differ(Difference(TWICE if key in self._matched else UNEXPECTED, event, place))
         else:
             self._unproven += 1
 
