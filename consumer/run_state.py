@@ -14,6 +14,7 @@ from typing import NamedTuple
 from uuid import UUID
 from zlib import crc32
 
+from consumer.timing import Timing
 from schemas.ids import uuid5_url
 from schemas.states import FINISHES, WAITS
 
@@ -161,6 +162,14 @@ def decode(value: bytes) -> RunState:
     at, end = end, end + fired_count * _FIRED.size
     fired = tuple(map(Fired._make, _FIRED.iter_unpack(value[at:end])))
     return RunState(last_log_ms, entries, others, fired, value[end:], floor)
+
+
+def expires_ms(run: RunState, timing: Timing) -> int:
+    """Log time after which the run is dropped."""
+    if run.finished:
+        return run.last_log_ms + timing.keep_finished_ms
+    scheduled_ms = max((entry.scheduled_ms for entry in run.entries), default=NO_TIME)
+    return max(run.last_log_ms, scheduled_ms) + timing.keep_unfinished_ms
 
 
 def run_key(tenant_id: str, flow_run_id: str) -> bytes:

@@ -139,6 +139,8 @@ def test_everything_works_with_just_the_rights_that_are_listed_and_needs_each_of
     draft.write_text(manifest.read_text() + AGENTS)
     assert world.run("backtest -f", "backtest", "-f", str(draft)) == 0
     assert world.run("backtest", "backtest") == 0
+    assert world.run("explain", "explain", "--run", "run-1") == 0
+    assert world.run("explain", "explain", "--agent-config", "agents") == 0
     assert world.run("delete", "delete", "-f", str(manifest)) == 0
 
     for role in ROLES:
