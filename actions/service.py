@@ -23,6 +23,8 @@ from actions.ledger import Ledger
 from actions.mutes import Mutes
 from actions.mutes_reader import MutesReader
 from actions.one_thread import OneThread
+from actions.parked import Parked
+from actions.parked_reader import ParkedReader
 from actions.pulse import Pulse
 from actions.runner import Means, Runner
 from actions.schedule import Schedule
@@ -34,8 +36,7 @@ from actions.transport.transport import transport_of
 from schemas.codec import Codec, RegistryError, RegistryUnavailable
 from schemas.records import ActionResult
 from schemas.registry import RegistrySource
-from streams.denied import Denied
-from streams.errors import Lost, StateError
+from streams.errors import Denied, Lost, StateError
 from streams.http_endpoints import Endpoints
 from streams.metrics import DELIVERIES_IN_FLIGHT, DELIVERIES_PENDING, Metrics
 from streams.telemetry import configure_logging, librdkafka_logger
@@ -169,11 +170,14 @@ async def _deliver(
     ledger = Ledger(config, means.clock.appended, source, backlog, metrics, settings.topic)
     lanes = Lanes(each=settings.destination_concurrency, rate=_rate(settings))
     limits = Limits(tuning.schedule, settings.max_attempts, settings.action_max_age_s * 1000)
-    runner = Runner(limits, means, written, lanes, backlog, ledger, Telling(metrics))
+    parked = Parked()
+    runner = Runner(limits, means, written, lanes, backlog, ledger, Telling(metrics), parked)
     metrics[DELIVERIES_PENDING].set_function(lambda: backlog.open(READ)[0])
     metrics[DELIVERIES_IN_FLIGHT].set_function(lambda: lanes.out)
-    probe.intake = Intake(source, runner, backlog, ledger, means.clock, metrics, settings.commit_interval_ms / 1000)
+    interval_s = settings.commit_interval_ms / 1000
+    probe.intake = Intake(source, runner, backlog, ledger, means.clock, metrics, interval_s, parked)
     probe.ledger = ledger
+    reader = ParkedReader(settings, parked, runner.waiting.topics)
     try:
         await ledger.open()
         await probe.intake.run(stopping)
@@ -184,6 +188,7 @@ async def _deliver(
         # Rights may have been taken away, which clients tell in unlike words.
         await _reached(settings, written, kafka, stopping)
     finally:
+        reader.stop()
         with contextlib.suppress(RuntimeError):  # closed before
             source.close()
         probe.intake.close()

@@ -22,9 +22,8 @@ from confluent_kafka.admin import AdminClient
 
 from streams.app import Place
 from streams.asking import Asked
-from streams.denied import hold_permitted
 from streams.ends import beginnings_asked, ends_asked
-from streams.errors import Lost
+from streams.errors import Lost, hold_permitted
 from streams.group import offsets_asked, offsets_in
 from streams.partition import Partition
 from streams.position import POSITION_KEY, Resume, resume_at
@@ -37,6 +36,26 @@ GIVE_UP_S = 45.0
 ASK_AGAIN_S = 0.1
 """After a question that failed."""
 SEEK_S = 5.0
+
+
+class Brokers(NamedTuple):
+    """Who is asked, about which group."""
+
+    admin: AdminClient
+    group: str
+    topic_ids: TopicIds
+
+
+class _Found(NamedTuple):
+    """What the brokers know of a partition: the group's committed offset, where the input begins and ends, where
+    the changelog begins, and the ids of both topics.
+    """
+
+    committed: int | None
+    low: int
+    high: int
+    changelog_low: int
+    ids: str
 
 
 class Taken(NamedTuple):
@@ -61,11 +80,14 @@ class _Taking:
         """Up to where the changelog was read when its end was met; -1 while there is more."""
         self.caught_up = False
         """Whether that was the high watermark."""
-        self.input: tuple[int | None, int, int] | None = None
-        """The committed offset, and the first offset and the end of the input; None: not known yet."""
-        self.changelog_low = 0
+        self.found: _Found | None = None
         self.beside: Any = None
         """The headers of the position."""
+
+    @property
+    def topics(self) -> list[str]:
+        """The input and its changelog."""
+        return [self.place[0], self.changelog[0]]
 
 
 class _Question(NamedTuple):
@@ -84,19 +106,9 @@ class _Question(NamedTuple):
 class Takeovers:
     """All partitions on the way, restored side by side without holding up those at work."""
 
-    def __init__(
-        self,
-        reader: Consumer,
-        admin: AdminClient,
-        group: str,
-        predecessors: Predecessors,
-        topic_ids: TopicIds,
-        accept_gap: bool,
-    ) -> None:
+    def __init__(self, reader: Consumer, brokers: Brokers, predecessors: Predecessors, accept_gap: bool) -> None:
         self._reader = reader
-        self._topic_ids = topic_ids
-        self._admin = admin
-        self._group = group
+        self._brokers = brokers
         self._predecessors = predecessors
         self._accept_gap = accept_gap
         self._taking: dict[Place, _Taking] = {}
@@ -154,25 +166,28 @@ class Takeovers:
 
     def _hear_offsets(self) -> None:
         """For those that have caught up: where the group stands, and what the input has."""
-        question = self._offsets
+        question, admin = self._offsets, self._brokers.admin
         if question is not None and question.answered:
             self._offsets = None
-            group, lows, highs = self._answers(question)
+            group, lows, highs, ids = self._answers(question)
             committed = offsets_in(group)
             for taking in question.takings:
-                place = taking.place
-                taking.input = (committed[place], lows[place].offset, highs[place].offset)
-                taking.changelog_low = lows[taking.changelog].offset
-        unknown = [taking for taking in self._taking.values() if taking.caught_up and taking.input is None]
+                place, changelog = taking.place, taking.changelog
+                told = self._brokers.topic_ids.learn(ids, *taking.topics)
+                low, high, changelog_low = lows[place].offset, highs[place].offset, lows[changelog].offset
+                taking.found = _Found(committed[place], low, high, changelog_low, told)
+        unknown = [taking for taking in self._taking.values() if taking.caught_up and taking.found is None]
         if unknown and self._offsets is None and monotonic() >= self._ask_at_s:
             places = [taking.place for taking in unknown]
+            topics = {topic for taking in unknown for topic in taking.topics}
             self._offsets = _Question(
                 unknown,
                 frozenset(),
                 [
-                    offsets_asked(self._admin, self._group, places),
-                    beginnings_asked(self._admin, [*places, *(taking.changelog for taking in unknown)]),
-                    ends_asked(self._admin, places),
+                    offsets_asked(admin, self._brokers.group, places),
+                    beginnings_asked(admin, [*places, *(taking.changelog for taking in unknown)]),
+                    ends_asked(admin, places),
+                    self._brokers.topic_ids.asked(sorted(topics)),
                 ],
             )
 
@@ -189,12 +204,12 @@ class Takeovers:
                 taking.caught_up = taking.end >= highs[changelog].offset
                 if not taking.caught_up:
                     self._held_back(taking, highs[changelog].offset)
-                elif changelog in question.final and self._topic_ids.known:
+                elif changelog in question.final:
                     finished.append(self._finish(taking))
         ended = [taking for taking in self._taking.values() if taking.end >= 0]
         if ended and self._ends is None and monotonic() >= self._ask_at_s:
-            final = frozenset(taking.changelog for taking in ended if taking.input is not None)
-            asked = ends_asked(self._admin, [taking.changelog for taking in ended])
+            final = frozenset(taking.changelog for taking in ended if taking.found is not None)
+            asked = ends_asked(self._brokers.admin, [taking.changelog for taking in ended])
             self._ends = _Question(ended, final, [asked])
         return finished
 
@@ -206,22 +221,19 @@ class Takeovers:
             raise
 
     def _finish(self, taking: _Taking) -> Taken:
-        partition = taking.partition
-        assert taking.input is not None
-        committed, low, high = taking.input
-        topics = [taking.place[0], taking.changelog[0]]
-        ids = self._topic_ids.of(topics)
-        another = changed(topics, taking.beside, ids)
-        partition.beside = header(ids)
+        partition, found = taking.partition, taking.found
+        assert found is not None
+        another = changed(taking.topics, taking.beside, found.ids)
+        partition.beside = header(found.ids)
         resume = resume_at(
             partition.where,
-            committed,
+            found.committed,
             partition.position,
-            low,
-            high,
+            found.low,
+            found.high,
             self._accept_gap,
-            input_anew=another == topics[0],
-            changelog_gap=_changelog_gap(topics[1], another, taking.changelog_low),
+            input_anew=another == taking.place[0],
+            changelog_gap=_changelog_gap(taking.changelog[0], another, found.changelog_low),
         )
         self._forget(taking.changelog)
         if partition.position is not None:

@@ -22,7 +22,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
-from streams.denied import hold_permitted
+from streams.asking import Asked
 from streams.errors import made_anew
 
 log = structlog.get_logger()
@@ -41,16 +41,17 @@ class TopicIds:
         self._admin, self._topics = admin, topics
         self._known: dict[str, str] = {}
         self._futures: dict[str, Future[Any]] = {}
-        self._asked_s = monotonic() - ASK_EVERY_S
+        self._asked_s = monotonic()
         self._missing: set[str] = set()
 
-    @property
-    def known(self) -> bool:
-        """Whether all ids have been told."""
-        return len(self._known) == len(self._topics)
+    def asked(self, topics: list[str]) -> Asked[str]:
+        """Asks for the ids of ``topics``: see `learn`."""
+        return Asked(self._ask(topics))
 
-    def of(self, topics: list[str]) -> str:
-        """The ids of ``topics``, in one text, once all are known."""
+    def learn(self, answer: dict[str, Any], *topics: str) -> str:
+        """The ids of ``topics`` in an answer, in one text. Raises `StateError` where one is another topic now."""
+        for topic in topics:
+            self._learn(topic, answer[topic])
         return " ".join(self._known[topic] for topic in topics)
 
     def watch(self) -> None:
@@ -62,9 +63,12 @@ class TopicIds:
                     self._learn(topic, future.result())
                 except KafkaException as error:
                     self._not_told(topic, error.args[0])
-        if not self._futures and monotonic() - self._asked_s >= ASK_EVERY_S:
+        if not self._futures and monotonic() - self._asked_s > ASK_EVERY_S:
             self._asked_s = monotonic()
-            self._futures = self._admin.describe_topics(TopicCollection(self._topics), request_timeout=ANSWER_S)
+            self._futures = self._ask(self._topics)
+
+    def _ask(self, topics: list[str]) -> dict[str, Future[Any]]:
+        return self._admin.describe_topics(TopicCollection(topics), request_timeout=ANSWER_S)
 
     def _learn(self, topic: str, description: Any) -> None:
         found = str(description.topic_id)
@@ -73,7 +77,6 @@ class TopicIds:
         self._missing.discard(topic)
 
     def _not_told(self, topic: str, error: KafkaError) -> None:
-        hold_permitted(error)
         if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART and topic not in self._missing:
             self._missing.add(topic)
             log.warning("a topic is not there", topic=topic, problem="it was deleted: nothing moves until it is back")
