@@ -333,7 +333,8 @@ class Runner:
                     attempt=delivery.attempt + 1, tries=delivery.tries + 1, http_status=decision.http_status
                 )
                 self._wait(again, decision.delay_ms)
-        self._ledger.add(Entry(delivery, tuple(records), ends))
+        tried = delivery if ends else delivery._replace(http_status=decision.http_status)
+        self._ledger.add(Entry(tried, tuple(records), ends))
 
     def _leaves(self, delivery: Delivery, decision: Decision, delay_ms: int) -> bool:
         """Whether a delivery waits for its next attempt in a retry topic: long, or with more to remember.
