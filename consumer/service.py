@@ -10,15 +10,12 @@ from time import monotonic
 import structlog
 from confluent_kafka import KafkaException
 
-from consumer.app import ConsumerApp, Options
-from consumer.timing import Timing
+from consumer.app import ConsumerApp, options_of
 from consumer.watch import Watch
-from schemas.codec import Codec, RegistryError
+from schemas.codec import Codec, RegistryError, SchemaSource
 from schemas.control import InvalidControl
 from schemas.records import AutomationEvent
-from schemas.registry import RegistrySource
-from streams.denied import Denied
-from streams.errors import Lost, StateError
+from streams.errors import Denied, Lost, StateError
 from streams.http_endpoints import Endpoints
 from streams.loop import Loop
 from streams.metrics import Metrics
@@ -121,7 +118,7 @@ class _Service:
     def _one_loop(self, widths: dict[str, int]) -> None:
         """Runs one set of clients until asked to leave, or until it is lost."""
         settings = self._settings
-        registry = RegistrySource(settings.schema_registry_url, REGISTRY_S) if settings.schema_registry_url else None
+        registry = _registry(settings.schema_registry_url)
         codec = Codec(registry, settings.topic_prefix)
         # The id that events are written with is found before anything is decided.
         while not self._stopping.is_set():
@@ -132,7 +129,7 @@ class _Service:
             except RegistryError as error:
                 log.warning("waiting for the Schema Registry", problem=str(error))
                 self._stopping.wait(RETRY_S)
-        app = ConsumerApp(_options(settings), codec, registry is not None)
+        app = ConsumerApp(options_of(settings), codec, registry is not None)
         loop = self._loop = self._make_loop(settings, app, widths, self._watch, self._accept_gap)
         self.loops += 1
         gauges_s = monotonic()
@@ -197,9 +194,13 @@ class _Service:
                 os._exit(FAILED)
 
 
-def _options(settings: Settings) -> Options:
-    timing = Timing(settings.grace_ms, settings.clock_tolerance_ms, settings.late_ms)
-    return Options(timing, settings.topic_prefix, settings.partitioner, settings.finished_states, settings.ui_base_url)
+def _registry(url: str | None) -> SchemaSource | None:
+    if url is None:
+        return None
+    # Its HTTP client takes a third of a start, and most have no registry.
+    from schemas.registry import RegistrySource  # noqa: PLC0415
+
+    return RegistrySource(url, REGISTRY_S)
 
 
 def _widths(settings: Settings) -> dict[str, int]:

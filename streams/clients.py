@@ -5,10 +5,18 @@ from __future__ import annotations
 from typing import Any
 from uuid import uuid4
 
-from topology.kafka_config import client_config
+import structlog
+from confluent_kafka import Consumer, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from topology.kafka_config import admin, client_config
 from topology.settings import Settings
 
+log = structlog.get_logger()
+
 MAX_POLL_INTERVAL_MS = 60_000
+LEADERS_AGE_MS = 2_000
+WARM_UP_S = 5.0
 
 
 def group_consumer(settings: Settings, transactional_id: str) -> dict[str, Any]:
@@ -60,6 +68,16 @@ def _reader(settings: Settings) -> dict[str, Any]:
     }
 
 
+def leaders_admin(settings: Settings) -> AdminClient:
+    """Of the client that asks leaders for the ends of partitions.
+
+    It asks with the leader epochs that it knows. When one is out of date, after a broker's restart, the leader
+    refuses and the client does not look for a new one: until what it knows expires, by default in a quarter of
+    an hour, it gets no answer.
+    """
+    return admin(settings, more={"metadata.max.age.ms": LEADERS_AGE_MS})
+
+
 def transactional_producer(settings: Settings, transactional_id: str) -> dict[str, Any]:
     """Of the one producer that writes everything a process writes, in transactions."""
     return {
@@ -73,6 +91,18 @@ def transactional_producer(settings: Settings, transactional_id: str) -> dict[st
         "queue.buffering.max.kbytes": 262_144,
         "partitioner": "consistent_random" if settings.partitioner == "crc32" else "murmur2_random",
     }
+
+
+def warm_up(reader: Consumer, topics: list[str]) -> None:
+    """Waits until a reader has a broker and knows its topics' leaders.
+
+    What is asked of it before that fails, and it looks again only each half or whole second.
+    """
+    try:
+        for topic in topics:
+            reader.list_topics(topic, WARM_UP_S)
+    except KafkaException as error:
+        log.warning("a client is not connected yet", problem=str(error))
 
 
 def transactional_ids(settings: Settings) -> str:

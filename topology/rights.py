@@ -37,6 +37,8 @@ Role = Literal[
     "apply --dry-run",
     "delete",
     "export",
+    "backtest",
+    "backtest -f",
     "test-action",
     "events tail",
     "results tail",
@@ -159,6 +161,21 @@ def _redrive(settings: Settings) -> list[Right]:
     ]
 
 
+def _backtest(settings: Settings) -> list[Right]:
+    return [
+        *_reader(*INPUTS, AUTOMATIONS, AUTOMATION_EVENTS)(settings),
+        *_changelogs(settings, "Read"),
+    ]
+
+
+def _backtest_of_a_draft(settings: Settings) -> list[Right]:
+    return [
+        *_reader(*INPUTS, AUTOMATIONS, AUTOMATION_CATALOG)(settings),
+        # Their append times say how late it is.
+        *_changelogs(settings, "Describe"),
+    ]
+
+
 ROLES: Mapping[Role, Callable[[Settings], list[Right]]] = {
     "topology apply": lambda settings: _of_all_topics(settings, "Create", "Describe", "AlterConfigs"),
     "topology check": lambda settings: _of_all_topics(settings, "Describe", "DescribeConfigs"),
@@ -168,6 +185,8 @@ ROLES: Mapping[Role, Callable[[Settings], list[Right]]] = {
     "apply --dry-run": _reader(AUTOMATIONS, AUTOMATION_CATALOG),
     "delete": _control_writer(),
     "export": _reader(AUTOMATIONS),
+    "backtest": _backtest,
+    "backtest -f": _backtest_of_a_draft,
     "test-action": _reader(AUTOMATIONS),
     "events tail": _reader(AUTOMATION_EVENTS),
     "results tail": _reader(ACTION_RESULTS),

@@ -33,7 +33,7 @@ from topology.settings import Settings
 GRACE_MS, SLA_S = 500, 1
 SETTLED_MS = SLA_S * 1_000 + GRACE_MS + 500
 """From the last record to the last deadline that it arms, with room."""
-QUICK = {"SESSION_TIMEOUT_MS": "3000", "GRACE_MS": str(GRACE_MS)}
+QUICK = {"SESSION_TIMEOUT_MS": "5000", "GRACE_MS": str(GRACE_MS)}
 """What the consumers of these cases are set to."""
 
 

@@ -77,10 +77,10 @@ class PointedLoop(Loop):
         super()._give_up(consumer, partitions)
         passing("given-up")
 
-    def _restore(self) -> None:
+    def _restore(self, busy: bool) -> None:
         if len(self._takeovers):
             passing("restoring")
-        super()._restore()
+        super()._restore(busy)
 
     def _begin(self, taken: Taken) -> None:
         super()._begin(taken)

@@ -16,7 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # its typing l
 from schemas.records import AutomationEvent
 from streams.topic_reader import watermarks
 from tests.faults.lives import GRACE_MS, SETTLED_MS, SLA_S
-from tests.faults.victims import Case, case
+from tests.faults.victims import START_S, Case, case
 from tests.kafka.consumer_process import ConsumerProcess, until
 from tests.kafka.consumer_world import (
     CODEC,
@@ -97,7 +97,7 @@ def test_an_input_made_anew_stops_the_consumer_and_is_read_from_its_beginning_on
 ) -> None:
     """Under the running consumer or while it is down, with more records than were read or with fewer."""
     with case(settings, tmp_path, CONTROL, runs=1, agents=1) as world:
-        first = world.fleet.start().ready(120)
+        first = world.fleet.start().ready(START_S)
         read_some(world)
         put_states(world.settings, state("waits", 1, "Running"))
         topic = world.settings.topic(FLOW_RUN_STATE)
@@ -111,14 +111,14 @@ def test_an_input_made_anew_stops_the_consumer_and_is_read_from_its_beginning_on
             assert topic in first.last_problem
             assert "--accept-gap" in first.last_problem
         refused(world, topic, "made anew", "--accept-gap")
-        going_on = world.fleet.start("--accept-gap").ready(120)
+        going_on = world.fleet.start("--accept-gap").ready(START_S)
         put_states(world.settings, state("last", 1, "Failed"), state("stuck", 1, "Running"))
         names = [*(f"new-{n}" for n in range(count)), "last", "stuck"]
         until(lambda: ids(world) >= set(names), 60, "all that lies in the new topic is told")
         tells_of_all_that_is_there(world, world.reader.events[:before])
         # Accepted once, it is over.
         assert going_on.terminate()[0] == 0
-        assert world.fleet.start().ready(120).terminate()[0] == 0
+        assert world.fleet.start().ready(START_S).terminate()[0] == 0
 
 
 def ids(world: Case) -> set[str | None]:
@@ -130,7 +130,7 @@ def ids(world: Case) -> set[str | None]:
 def test_a_changelog_made_anew_stops_the_consumer(settings: Settings, tmp_path: Path, running: bool) -> None:
     """What was written to it since then looks whole, and is not: the runs of before are missing."""
     with case(settings, tmp_path, CONTROL, runs=1, agents=1) as world:
-        first = world.fleet.start().ready(120)
+        first = world.fleet.start().ready(START_S)
         read_some(world)
         changelog = changelog_of(world.settings, FLOW_RUN_STATE)
         if not running:
@@ -141,7 +141,7 @@ def test_a_changelog_made_anew_stops_the_consumer(settings: Settings, tmp_path: 
             assert first.wait(STOPS_WITHIN_S) == 2, first.log.read_text()
             assert changelog in first.last_problem
         refused(world, "changelog", "--accept-gap", world.settings.topic(FLOW_RUN_STATE))
-        world.fleet.start("--accept-gap").ready(120)
+        world.fleet.start("--accept-gap").ready(START_S)
         put_states(world.settings, state("last", 1, "Failed"))
         until(lambda: "last" in ids(world), 60, "it goes on")
 
@@ -151,14 +151,14 @@ def test_a_changelog_made_anew_stops_the_consumer(settings: Settings, tmp_path: 
 def test_automations_made_anew_under_the_consumer_stop_it(settings: Settings, tmp_path: Path) -> None:
     """Those that it knows are nowhere any more: the next one would judge by others."""
     with case(settings, tmp_path, CONTROL, runs=1, agents=1) as world:
-        first = world.fleet.start().ready(120)
+        first = world.fleet.start().ready(START_S)
         read_some(world)
         topic = world.settings.topic(AUTOMATIONS)
         delete_and_make(world.settings, topic)
         assert first.wait(STOPS_WITHIN_S) == 2, first.log.read_text()
         assert topic in first.last_problem
         put_control(world.settings, CONTROL)
-        world.fleet.start().ready(120)
+        world.fleet.start().ready(START_S)
         put_states(world.settings, state("last", 1, "Failed"))
         until(lambda: "last" in ids(world), 60, "it goes on")
 
@@ -170,7 +170,7 @@ def test_offsets_reset_state_deleted_and_records_deleted_unread_are_each_named(
     """One after the other in the same group; each is refused, and what was lost for good has to be accepted."""
     with case(settings, tmp_path, CONTROL, runs=1, agents=1) as world:
         settings = world.settings
-        first = world.fleet.start().ready(120)
+        first = world.fleet.start().ready(START_S)
         read_some(world)
         assert first.terminate()[0] == 0
         topic, changelog = settings.topic(FLOW_RUN_STATE), changelog_of(settings, FLOW_RUN_STATE)
@@ -180,7 +180,7 @@ def test_offsets_reset_state_deleted_and_records_deleted_unread_are_each_named(
         put_states(settings, *(state(f"unread-{n}", 1, "Failed") for n in range(10)))
         delete_records(settings, topic, 25)
         refused(world, f"{topic} [0]", "offsets 20 to 24 are gone", "--accept-gap")
-        going_on = world.fleet.start("--accept-gap").ready(120)
+        going_on = world.fleet.start("--accept-gap").ready(START_S)
         until(lambda: {f"unread-{n}" for n in range(5, 10)} <= ids(world), 60, "it goes on with what is there")
         assert len(world.reader.values) == 25
         assert going_on.terminate()[0] == 0
@@ -217,7 +217,7 @@ def test_what_others_left_in_a_changelog_is_waited_for_and_never_taken_for_state
     """Aborted transactions count for nothing; while one is open its end isn't known, so the restore waits."""
     with case(settings, tmp_path, CONTROL, runs=1, agents=1) as world:
         settings = world.settings
-        first = world.fleet.start().ready(120)
+        first = world.fleet.start().ready(START_S)
         read_some(world)
         assert first.terminate()[0] == 0
         changelog = changelog_of(settings, FLOW_RUN_STATE)

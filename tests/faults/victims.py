@@ -13,6 +13,8 @@ from tests.kafka.consumer_world import ControlEntry, EventReader, make_topics, p
 from topology.names import AGENT_HEARTBEAT, FLOW_RUN_STATE
 from topology.settings import Settings
 
+START_S = 120
+"""How long a busy machine has for starting a consumer, and for what may take as long."""
 POINTED = ("tests.faults.points",)
 
 
@@ -69,6 +71,10 @@ class Victim:
     def plan(self, plan: str) -> None:
         """Tells it what to do where: ``<point> <n> <signal>``."""
         self._plan.write_text(plan)
+
+    def acts(self, timeout_s: float) -> None:
+        """Waits until it has done what its plan says."""
+        until(lambda: not self._plan.exists(), timeout_s, "it does as planned")
 
     def dies(self, timeout_s: float = 20) -> None:
         """Waits until it has been killed as planned."""

@@ -22,6 +22,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, To
 from schemas.codec import Codec, Rejected
 from schemas.records import FLOW_RUN_STATE_CHANGED, ActionResult, AutomationEvent
 from topology.apply import apply
+from topology.java import die_with_parent
 from topology.settings import Settings
 from topology.topics import ACTION_RESULTS, AUTOMATION_EVENTS, EVENTS_DLQ
 
@@ -127,8 +128,24 @@ class RunnerProcess:
         }
         with log.open("ab") as out:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", *module], cwd=ROOT, env=variables, stdout=out, stderr=out
+                [sys.executable, "-m", *module],
+                cwd=ROOT,
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                preexec_fn=die_with_parent(),  # noqa: PLW1509 - two system calls, loaded before the fork
             )
+        self.pid = self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """Negative for a signal; None while it runs."""
+        return self._process.poll()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal such as SIGSTOP or SIGCONT."""
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         self._process.kill()

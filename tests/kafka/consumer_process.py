@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+from topology.java import die_with_parent
 from topology.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -23,10 +24,14 @@ CONSUMER = ("cli", "consumer")
 
 
 class ConsumerProcess:
-    """``automations consumer`` (or another module) in a process of its own, told everything by its environment."""
+    """``automations consumer`` (or another module) in a process of its own, told everything by its environment.
+
+    It does not outlive this process.
+    """
 
     def __init__(self, settings: Settings, log: Path, command: tuple[str, ...], env: dict[str, str]) -> None:
         self.log = log
+        self._port: int | None = None
         variables = {
             **os.environ,
             "BOOTSTRAP_SERVERS": settings.bootstrap_servers,
@@ -46,6 +51,7 @@ class ConsumerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
+                preexec_fn=die_with_parent(),  # noqa: PLW1509 - two system calls, loaded before the fork
             )
         self.pid = self._process.pid
 
@@ -56,6 +62,11 @@ class ConsumerProcess:
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal such as SIGSTOP or SIGCONT."""
         self._process.send_signal(number)
+
+    @property
+    def exit_code(self) -> int | None:
+        """Negative for a signal; None while it runs."""
+        return self._process.poll()
 
     def kill(self) -> None:
         self._process.kill()
@@ -100,10 +111,11 @@ class ConsumerProcess:
 
     def _address(self, path: str) -> str:
         """Of an endpoint; raises ``OSError`` while its port is not known."""
-        port = next((line["http_port"] for line in self.lines() if "http_port" in line), None)
-        if port is None:
+        if self._port is None:
+            self._port = next((line["http_port"] for line in self.lines() if "http_port" in line), None)
+        if self._port is None:
             raise OSError("its port is not known yet")
-        return f"http://127.0.0.1:{port}{path}"
+        return f"http://127.0.0.1:{self._port}{path}"
 
     def is_ready(self) -> bool:
         """Whether ``/readyz`` says yes."""

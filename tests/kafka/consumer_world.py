@@ -261,11 +261,17 @@ def differences(found: list[Json], expected: list[Json]) -> list[str]:
 
 def history_of(settings: Settings, later_ms: int = 0) -> History:
     """What lies in the topics, with the brokers' log times; its end is ``later_ms`` after the last record."""
-    states = topic_records(settings, FLOW_RUN_STATE)
-    beats = topic_records(settings, AGENT_HEARTBEAT)
+    states, beats, controls = (
+        topic_records(settings, topic) for topic in (FLOW_RUN_STATE, AGENT_HEARTBEAT, AUTOMATIONS)
+    )
+    return history_from(states, beats, controls, later_ms)
+
+
+def history_from(states: list[Read], beats: list[Read], controls: list[Read], later_ms: int = 0) -> History:
+    """The history that these records are; its end is ``later_ms`` after the last of them."""
     control = [
         Control(one.time_ms, (one.key or b"").decode(), json.loads(one.value) if one.value else None)
-        for one in topic_records(settings, AUTOMATIONS)
+        for one in controls
     ]
     last_ms = max([*(one.time_ms for one in (*states, *beats)), *(one.log_ms for one in control)])
     return History(

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from cli.main import run
-from tests.kafka.consumer_process import ConsumerProcess
+from tests.kafka.consumer_process import CONSUMER, ConsumerProcess
 from tests.secured_kafka import Decision, SecuredKafka
 from topology.names import TOPICS
 from topology.rights import ROLES, Right, Role, rights_of
@@ -80,7 +80,7 @@ class SecuredWorld:
         return self.kafka.decisions(self.user(role))
 
     def consumer(self, log: Path, **env: str) -> ConsumerProcess:
-        return ConsumerProcess(self.settings("consumer"), log, **self.env("consumer", **env))
+        return ConsumerProcess(self.settings("consumer"), log, CONSUMER, self.env("consumer", **env))
 
 
 def used(right: Right, decisions: list[Decision]) -> bool:

@@ -130,6 +130,8 @@ def test_everything_works_with_just_the_rights_that_are_listed_and_needs_each_of
     assert world.run("test-action", "test-action", "good", "--dry-run") == 0
     assert world.run("simulate", "simulate", "--duration", "2") == 0
     assert world.run("export", "export") == 0
+    assert world.run("backtest -f", "backtest", "-f", str(manifest)) == 0
+    assert world.run("backtest", "backtest") == 0
     assert world.run("delete", "delete", "-f", str(manifest)) == 0
 
     for role in ROLES:
@@ -146,6 +148,7 @@ def outcome(world: SecuredWorld, role: Role, tmp_path: Path, capsys: Capture, **
         "apply": ["-f", str(manifest)],
         "apply --dry-run": ["-f", str(manifest)],
         "delete": ["automation", "failures"],
+        "backtest -f": [str(manifest)],
         "test-action": ["good", "--dry-run"],
         "events tail": ["--from-beginning", "--max", "1"],
         "results tail": ["--from-beginning", "--max", "1"],
