@@ -333,7 +333,8 @@ class Runner:
                     attempt=delivery.attempt + 1, tries=delivery.tries + 1, http_status=decision.http_status
                 )
                 self._wait(again, decision.delay_ms)
-        self._ledger.add(Entry(delivery, tuple(records), ends))
+        tried = delivery if ends else delivery._replace(http_status=decision.http_status)
+        self._ledger.add(Entry(tried, tuple(records), ends))
 
     def _leaves(self, delivery: Delivery, decision: Decision, delay_ms: int) -> bool:
         """Whether a delivery waits for its next attempt in a retry topic: long, or with more to remember.
@@ -360,8 +361,9 @@ class Runner:
         left_ms = (delivery.action.max_age_ms or self._limits.max_age_ms) - age_ms + 1_000
         delay_ms = min(delay_ms, left_ms)
         delivery = self._parked.put_off(delivery, place_of(delivery, *lane), self._lanes.held(lane), now_ms, delay_ms)
-        # The host's clock may be wrong by days: until the brokers have told the time, it comes again at once.
-        self._move(parked(delivery, refused.reason, delay_ms), delivery, now_ms=self._sure_ms())
+        # The host's clock may be wrong by days: one never tried comes again at once until the brokers tell the time.
+        told_ms = self._sure_ms() if delivery.order else None
+        self._move(parked(delivery, refused.reason, delay_ms), delivery, now_ms=told_ms)
 
     def _move(self, decision: Decision, delivery: Delivery, now_ms: int | None = None) -> None:
         """Go on with a delivery in a retry topic: here it has ended. ``now_ms`` is for where the clock is unsure."""
