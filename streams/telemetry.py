@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Protocol
 
 import structlog
+from pydantic_core import to_json
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 
@@ -97,7 +98,10 @@ def json_line(logger: WrappedLogger, method: str, entry: EventDict) -> str:
     entry["timestamp"] = _now()
     if "exc_info" in entry:
         entry = structlog.processors.format_exc_info(logger, method, entry)
-    return _JSON(entry)
+    try:
+        return to_json(entry, ensure_ascii=True, fallback=repr).decode()
+    except ValueError:  # half of a surrogate pair, which no UTF-8 can carry
+        return _JSON(entry)
 
 
 def _now() -> str:
