@@ -1,7 +1,6 @@
 """One transaction at a time, holding all that a process writes: events, changelogs, positions, offsets.
 
-What an error means is decided here, once: retriable is tried again within the transaction's time, abortable
-raises `MustAbort`, and whatever leaves the outcome unknown raises `Lost`, since only new clients can tell.
+What is retriable is tried again within the transaction's time; what else an error means is in `streams.errors`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,8 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from streams.errors import Lost, MustAbort
+from streams.errors import Denied, Lost, MustAbort, StreamError, of_abort, of_commit, of_transaction
+from topology.access import is_denial
 
 CALL_S = 5.0
 """How long one call may block before it is tried again."""
@@ -56,7 +56,7 @@ class Transaction:
             try:
                 self._producer.begin_transaction()
             except KafkaException as error:
-                raise _meaning(error) from error
+                raise of_transaction(error.args[0]) from error
             self.open = True
 
     def produce(
@@ -84,7 +84,7 @@ class Transaction:
                 if error.args[0].code() == KafkaError._STATE:
                     # An error in the background has doomed the transaction; the abort tells if it was fatal.
                     raise MustAbort(str(error)) from error
-                raise _meaning(error) from error
+                raise of_transaction(error.args[0]) from error
 
     def poll(self) -> None:
         """Serves delivery reports."""
@@ -106,22 +106,20 @@ class Transaction:
         # Read afresh: it carries the generation, which is what shuts out a member that was declared dead.
         metadata = consumer.consumer_group_metadata()
         if offsets:
-            self._call(lambda timeout: self._producer.send_offsets_to_transaction(offsets, metadata, timeout))
-        try:
-            self._call(self._producer.commit_transaction)
-        except MustAbort as error:
-            if "_TIMED_OUT" in str(error):
-                raise Lost(f"the outcome of a commit is unknown: {error}") from error
-            raise
+            self._send_offsets(offsets, metadata)
+        self._end()
         self.open = False
+
+    def _send_offsets(self, offsets: list[TopicPartition], metadata: Any) -> None:
+        self._call(lambda timeout: self._producer.send_offsets_to_transaction(offsets, metadata, timeout))
+
+    def _end(self) -> None:
+        self._call(self._producer.commit_transaction, of_commit)
 
     def abort(self) -> None:
         """Takes back everything produced since the last commit."""
         if self.open:
-            try:
-                self._call(self._producer.abort_transaction)
-            except MustAbort as error:
-                raise Lost(f"a transaction could not be aborted: {error}") from error
+            self._call(self._producer.abort_transaction, of_abort)
             self.open = False
 
     def _delivered(self, error: Any, message: Message) -> None:
@@ -134,11 +132,13 @@ class Transaction:
         try:
             return call()
         except KafkaException as error:
-            raise _meaning(error) from error
+            raise of_transaction(error.args[0]) from error
         except SystemError as error:
             raise _fatal(error) from error
 
-    def _call(self, call: Callable[[float], Any]) -> None:
+    def _call(
+        self, call: Callable[[float], Any], meaning: Callable[[KafkaError], StreamError] = of_transaction
+    ) -> None:
         """A blocking call of the client, tried again while that may help."""
         give_up_at = monotonic() + self._timeout_s
         while True:
@@ -147,23 +147,17 @@ class Transaction:
                 return
             except KafkaException as error:
                 if not error.args[0].retriable() or monotonic() > give_up_at:
-                    raise _meaning(error) from error
+                    raise meaning(error.args[0]) from error
             except SystemError as error:
                 raise _fatal(error) from error
             self._on_wait()
 
 
-def _fatal(error: SystemError) -> Lost:
+def _fatal(error: SystemError) -> Lost | Denied:
     """The client raises a fatal error and then serves one more report: what comes out is Python's complaint."""
+    if isinstance(error.__cause__, KafkaException) and is_denial(error.__cause__.args[0]):
+        return Denied(error.__cause__.args[0])
     return Lost(f"the producer can't go on: {error.__cause__ or error}")
-
-
-def _meaning(error: KafkaException) -> MustAbort | Lost:
-    found: KafkaError = error.args[0]
-    text = f"{found.name()}: {found.str()}"
-    if found.txn_requires_abort() and not found.fatal():
-        return MustAbort(text)
-    return Lost(text)
 
 
 def end_predecessor(config: dict[str, Any], transactional_id: str, logger: Any = None) -> None:
