@@ -221,8 +221,7 @@ class Runner:
         # What can't be written down for now isn't sent either: it would be sent again.
         if self._draining or self._ledger.behind:
             return
-        if now_ms is None:
-            now_ms = self._pulse.now_ms()
+        now_ms = self._pulse.now_ms() if now_ms is None else now_ms
         while (taken := self._lanes.take(now_ms)) is not None:
             task = self._loop.create_task(self._deliver_on(*taken))
             self._tasks[task] = taken[1]
