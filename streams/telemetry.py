@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import Protocol
 
 import structlog
-from pydantic_core import to_json
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 
@@ -98,10 +97,7 @@ def json_line(logger: WrappedLogger, method: str, entry: EventDict) -> str:
     entry["timestamp"] = _now()
     if "exc_info" in entry:
         entry = structlog.processors.format_exc_info(logger, method, entry)
-    try:
-        return to_json(entry, ensure_ascii=True, fallback=repr).decode()
-    except ValueError:  # half of a surrogate pair, which no UTF-8 can carry
-        return _JSON(entry)
+    return _JSON(entry)
 
 
 def _now() -> str:
