@@ -118,6 +118,11 @@ def records_gone(where: str, offset: int) -> StateError:
     )
 
 
+def newer_format(what: str) -> StateError:
+    """The changelog holds what this build does not know how to read."""
+    return StateError(f"{what} in the changelog was written by a newer version of this program: run that version")
+
+
 def more_partitions(topic: str, width: int) -> StateError:
     """An input was given partitions while it was read."""
     return StateError(
