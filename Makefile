@@ -3,13 +3,15 @@
 # make test      all that has to pass before a change lands: check, then the tests on a real Kafka
 # make check     formatting, lint, types, unit tests and scenarios: under a minute, no Kafka
 # make test-all  test, and the tests that take minutes
+# make faults    20 minutes of faults on three brokers under load, judged by the oracles; MINUTES=5 SEED=n, or
+#                SABOTAGE=name for a consumer broken on purpose, which has to be noticed
 # make bench     the measurements; one alone: BENCH=name, its options: ARGS=...
 # make format    put the code into the format that check asks for
 # make clean     remove .venv and what tools leave behind
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-prefect demo test check lint unit kafka test-all bench format clean
+.PHONY: help setup setup-dev setup-prefect demo test check lint unit kafka test-all faults bench format clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -80,6 +82,9 @@ test: check kafka
 
 test-all: test
 	$(PYTEST) --dist loadfile -m slow tests
+
+faults: setup-dev
+	$(PY) -m tests.faults.campaign --minutes $(or $(MINUTES),20) $(SEED:%=--seed %) $(SABOTAGE:%=--sabotage %) $(ARGS)
 
 bench: setup
 	@for script in $(or $(BENCH:%=bench/%.py),$(sort $(wildcard bench/bench_*.py))); do \

@@ -36,7 +36,7 @@ def bare(settings: Settings, runs: int) -> dict[str, float]:
     """Consumes the changelogs and decodes each run, with the restore's own client configuration."""
     topic = changelog_of(settings, FLOW_RUN_STATE)
     partitions = [TopicPartition(topic, number, low) for number, (low, _) in watermarks(settings, topic).items()]
-    consumer = Consumer({**table_reader(settings, "limit"), "enable.partition.eof": False})
+    consumer = Consumer({**table_reader(settings), "enable.partition.eof": False})
     consumer.assign(partitions)
     began_s, began_cpu_s, count = perf_counter(), _cpu_s(), 0
     while count < runs:

@@ -7,13 +7,15 @@ from uuid import uuid4
 
 import structlog
 from confluent_kafka import Consumer, KafkaException
+from confluent_kafka.admin import AdminClient
 
-from topology.kafka_config import client_config
+from topology.kafka_config import admin, client_config
 from topology.settings import Settings
 
 log = structlog.get_logger()
 
 MAX_POLL_INTERVAL_MS = 60_000
+LEADERS_AGE_MS = 2_000
 WARM_UP_S = 5.0
 
 
@@ -40,12 +42,13 @@ def group_consumer(settings: Settings, transactional_id: str) -> dict[str, Any]:
     return config
 
 
-def table_reader(settings: Settings, name: str) -> dict[str, Any]:
+def table_reader(settings: Settings) -> dict[str, Any]:
     """Of a consumer without a group that reads a topic from its beginning and follows it."""
     return {
         **_reader(settings),
-        # The client wants one; no group is joined and nothing is committed under it.
-        "group.id": f"{settings.consumer_group}-{name}",
+        # The client wants one; it isn't joined and nothing is committed. A name of its own would need a right of
+        # its own.
+        "group.id": settings.consumer_group,
         "auto.offset.reset": "earliest",
     }
 
@@ -63,6 +66,16 @@ def _reader(settings: Settings) -> dict[str, Any]:
         "fetch.wait.max.ms": 100,
         "queued.max.messages.kbytes": 65_536,
     }
+
+
+def leaders_admin(settings: Settings) -> AdminClient:
+    """Of the client that asks leaders for the ends of partitions.
+
+    It asks with the leader epochs that it knows. When one is out of date, after a broker's restart, the leader
+    refuses and the client does not look for a new one: until what it knows expires, by default in a quarter of
+    an hour, it gets no answer.
+    """
+    return admin(settings, more={"metadata.max.age.ms": LEADERS_AGE_MS})
 
 
 def transactional_producer(settings: Settings, transactional_id: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@
     +-- MustAbort     the transaction has to be aborted: the loop aborts, goes back, goes on
     +-- Lost          this process's clients can't go on: the service makes new ones and restores
     +-- StateError    state, input and settings don't fit together: a person decides; exit code 2
+        +-- Denied    the brokers refuse a right
 
 The client's errors, by where they come up. "Again" is within the transaction's time, where it happened.
 
@@ -23,6 +24,8 @@ The client's errors, by where they come up. "Again" is within the transaction's 
     abort                anything final                         Lost: new clients end the transaction
     any call             fatal: _FENCED, INVALID_PRODUCER_EPOCH Lost: a successor shut this producer out; none of
                          and the like; SystemError              its calls helps any more
+    any                  TOPIC_, GROUP_, TRANSACTIONAL_ID_ and  Denied: trying again is in vain, a person grants the
+                         CLUSTER_AUTHORIZATION_FAILED           right
     reading              _PARTITION_EOF                         no error: all up to there was read
     reading              _AUTO_OFFSET_RESET,                    StateError `records_gone`: the next offset is not
                          OFFSET_OUT_OF_RANGE                    in the log
@@ -42,7 +45,10 @@ The client's errors, by where they come up. "Again" is within the transaction's 
                          the coordinator moves)                 a turn; the others take over
 """
 
-from typing import Protocol
+from typing import Any, Protocol
+
+DENIALS = frozenset(f"{what}_AUTHORIZATION_FAILED" for what in ("TOPIC", "GROUP", "TRANSACTIONAL_ID", "CLUSTER"))
+"""What a broker says when a right is missing."""
 
 
 class ClientError(Protocol):
@@ -77,8 +83,24 @@ class StateError(StreamError):
     """State and input don't fit together; going on would lie. The process ends with exit code 2."""
 
 
+class Denied(StateError):
+    """The brokers refuse this process a right; ``error`` is what they said."""
+
+    def __init__(self, error: ClientError) -> None:
+        super().__init__(f"{error.name()}: {error.str()}")
+        self.error: Any = error
+
+
+def hold_permitted(error: ClientError) -> None:
+    """Raises ``Denied`` if this is the brokers' word that a right is missing."""
+    if error.name() in DENIALS:
+        raise Denied(error)
+
+
 def of_transaction(error: ClientError) -> StreamError:
     """What an error means that comes up within a transaction, and that trying again does not help against."""
+    if error.name() in DENIALS:
+        return Denied(error)
     text = f"{error.name()}: {error.str()}"
     return MustAbort(text) if error.txn_requires_abort() and not error.fatal() else Lost(text)
 
@@ -121,6 +143,14 @@ def records_gone(where: str, offset: int) -> StateError:
 def newer_format(what: str) -> StateError:
     """The changelog holds what this build does not know how to read."""
     return StateError(f"{what} in the changelog was written by a newer version of this program: run that version")
+
+
+def made_anew(topic: str) -> StateError:
+    """A topic has the name that it had, and is another one."""
+    return StateError(
+        f"topic {topic} was deleted and made anew while it was in use: what lay in it is gone. With --accept-gap it "
+        "goes on, and what began before fires by proof only; the automations topic has to be applied again"
+    )
 
 
 def more_partitions(topic: str, width: int) -> StateError:

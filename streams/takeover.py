@@ -7,14 +7,14 @@ The order is the proof, for each partition:
    transaction holds the end back, its producer, which is named in the changelog, is shut out.
 2. Then the committed offset is read: nobody else can commit for the partition any more.
 3. Then the changelog's end again: what came in between is read too.
-4. The position in the changelog has to be the committed offset.
+4. The position in the changelog has to be the committed offset, and both topics those that it was written for.
 
 Nothing here waits: what the brokers are asked is answered in a later turn, so partitions at work go on.
 """
 
 from __future__ import annotations
 
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
@@ -23,17 +23,39 @@ from confluent_kafka.admin import AdminClient
 from streams.app import Place
 from streams.asking import Asked
 from streams.ends import beginnings_asked, ends_asked
-from streams.errors import Lost
+from streams.errors import Lost, hold_permitted
 from streams.group import offsets_asked, offsets_in
 from streams.partition import Partition
-from streams.position import Resume, resume_at
+from streams.position import POSITION_KEY, Resume, resume_at
 from streams.predecessors import Predecessors
+from streams.topic_ids import TopicIds, changed, header
 
 BATCH = 5_000
 GIVE_UP_S = 45.0
 """How long an end may be held back at all."""
 ASK_AGAIN_S = 0.1
 """After a question that failed."""
+SEEK_S = 5.0
+
+
+class Brokers(NamedTuple):
+    """Who is asked, about which group."""
+
+    admin: AdminClient
+    group: str
+    topic_ids: TopicIds
+
+
+class _Found(NamedTuple):
+    """What the brokers know of a partition: the group's committed offset, where the input begins and ends, where
+    the changelog begins, and the ids of both topics.
+    """
+
+    committed: int | None
+    low: int
+    high: int
+    changelog_low: int
+    ids: str
 
 
 class Taken(NamedTuple):
@@ -58,8 +80,14 @@ class _Taking:
         """Up to where the changelog was read when its end was met; -1 while there is more."""
         self.caught_up = False
         """Whether that was the high watermark."""
-        self.input: tuple[int | None, int, int] | None = None
-        """The committed offset, and the first offset and the end of the input; None: not known yet."""
+        self.found: _Found | None = None
+        self.beside: Any = None
+        """The headers of the position."""
+
+    @property
+    def topics(self) -> list[str]:
+        """The input and its changelog."""
+        return [self.place[0], self.changelog[0]]
 
 
 class _Question(NamedTuple):
@@ -78,12 +106,9 @@ class _Question(NamedTuple):
 class Takeovers:
     """All partitions on the way, restored side by side without holding up those at work."""
 
-    def __init__(
-        self, reader: Consumer, admin: AdminClient, group: str, predecessors: Predecessors, accept_gap: bool
-    ) -> None:
+    def __init__(self, reader: Consumer, brokers: Brokers, predecessors: Predecessors, accept_gap: bool) -> None:
         self._reader = reader
-        self._admin = admin
-        self._group = group
+        self._brokers = brokers
         self._predecessors = predecessors
         self._accept_gap = accept_gap
         self._taking: dict[Place, _Taking] = {}
@@ -130,32 +155,39 @@ class Takeovers:
                 key = message.key()
                 if key is not None:
                     taking.partition.restore(key, message.value())
+                    if key == POSITION_KEY:
+                        taking.beside = message.headers()
             elif error.code() == KafkaError._PARTITION_EOF:
                 taking.end, taking.ended_s = message.offset() or 0, monotonic()
                 taking.caught_up = False
             elif not error.retriable():
+                hold_permitted(error)
                 raise Lost(f"the changelog of {taking.partition.where} can't be read: {error.str()}")
 
     def _hear_offsets(self) -> None:
         """For those that have caught up: where the group stands, and what the input has."""
-        question = self._offsets
+        question, admin = self._offsets, self._brokers.admin
         if question is not None and question.answered:
             self._offsets = None
-            group, lows, highs = self._answers(question)
+            group, lows, highs, ids = self._answers(question)
             committed = offsets_in(group)
             for taking in question.takings:
-                place = taking.place
-                taking.input = (committed[place], lows[place].offset, highs[place].offset)
-        unknown = [taking for taking in self._taking.values() if taking.caught_up and taking.input is None]
+                place, changelog = taking.place, taking.changelog
+                told = self._brokers.topic_ids.learn(ids, *taking.topics)
+                low, high, changelog_low = lows[place].offset, highs[place].offset, lows[changelog].offset
+                taking.found = _Found(committed[place], low, high, changelog_low, told)
+        unknown = [taking for taking in self._taking.values() if taking.caught_up and taking.found is None]
         if unknown and self._offsets is None and monotonic() >= self._ask_at_s:
             places = [taking.place for taking in unknown]
+            topics = {topic for taking in unknown for topic in taking.topics}
             self._offsets = _Question(
                 unknown,
                 frozenset(),
                 [
-                    offsets_asked(self._admin, self._group, places),
-                    beginnings_asked(self._admin, places),
-                    ends_asked(self._admin, places),
+                    offsets_asked(admin, self._brokers.group, places),
+                    beginnings_asked(admin, [*places, *(taking.changelog for taking in unknown)]),
+                    ends_asked(admin, places),
+                    self._brokers.topic_ids.asked(sorted(topics)),
                 ],
             )
 
@@ -176,8 +208,8 @@ class Takeovers:
                     finished.append(self._finish(taking))
         ended = [taking for taking in self._taking.values() if taking.end >= 0]
         if ended and self._ends is None and monotonic() >= self._ask_at_s:
-            final = frozenset(taking.changelog for taking in ended if taking.input is not None)
-            asked = ends_asked(self._admin, [taking.changelog for taking in ended])
+            final = frozenset(taking.changelog for taking in ended if taking.found is not None)
+            asked = ends_asked(self._brokers.admin, [taking.changelog for taking in ended])
             self._ends = _Question(ended, final, [asked])
         return finished
 
@@ -189,10 +221,20 @@ class Takeovers:
             raise
 
     def _finish(self, taking: _Taking) -> Taken:
-        partition = taking.partition
-        assert taking.input is not None
-        committed, low, high = taking.input
-        resume = resume_at(partition.where, committed, partition.position, low, high, self._accept_gap)
+        partition, found = taking.partition, taking.found
+        assert found is not None
+        another = changed(taking.topics, taking.beside, found.ids)
+        partition.beside = header(found.ids)
+        resume = resume_at(
+            partition.where,
+            found.committed,
+            partition.position,
+            found.low,
+            found.high,
+            self._accept_gap,
+            input_anew=another == taking.place[0],
+            changelog_gap=_changelog_gap(taking.changelog[0], another, found.changelog_low),
+        )
         self._forget(taking.changelog)
         if partition.position is not None:
             # What a dead owner has open elsewhere, in the topic of events say, would hide what comes after it.
@@ -211,3 +253,24 @@ class Takeovers:
         position = taking.partition.position
         owner = None if position is None else position.owner
         self._predecessors.end(taking.partition.where, owner, taking.changelog, (taking.end, high), waited_s)
+
+
+def _changelog_gap(changelog: str, another: str | None, low: int) -> str | None:
+    """What a changelog has lost, if anything: a compacted one keeps its beginning."""
+    if another == changelog:
+        return f"its changelog {changelog} was deleted and made anew: state is gone"
+    return f"the first {low} offsets of its changelog {changelog} were deleted: state is gone" if low else None
+
+
+def seek(consumer: Consumer, place: Place, offset: int) -> None:
+    """Reads on at ``offset``. Raises `Lost`."""
+    give_up_s = monotonic() + SEEK_S
+    while True:
+        try:
+            consumer.seek(TopicPartition(*place, offset))
+            return
+        except KafkaException as error:
+            # Just after an assignment the client may still be looking for where it would begin itself.
+            if error.args[0].code() != KafkaError._STATE or monotonic() > give_up_s:
+                raise Lost(f"seeking in {place[0]} [{place[1]}]: {error}") from error
+            sleep(0.01)

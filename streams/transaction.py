@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from streams.errors import Lost, MustAbort, StreamError, of_abort, of_commit, of_transaction
+from streams.errors import DENIALS, Denied, Lost, MustAbort, StreamError, of_abort, of_commit, of_transaction
 
 CALL_S = 5.0
 """How long one call may block before it is tried again."""
@@ -105,9 +105,15 @@ class Transaction:
         # Read afresh: it carries the generation, which is what shuts out a member that was declared dead.
         metadata = consumer.consumer_group_metadata()
         if offsets:
-            self._call(lambda timeout: self._producer.send_offsets_to_transaction(offsets, metadata, timeout))
-        self._call(self._producer.commit_transaction, of_commit)
+            self._send_offsets(offsets, metadata)
+        self._end()
         self.open = False
+
+    def _send_offsets(self, offsets: list[TopicPartition], metadata: Any) -> None:
+        self._call(lambda timeout: self._producer.send_offsets_to_transaction(offsets, metadata, timeout))
+
+    def _end(self) -> None:
+        self._call(self._producer.commit_transaction, of_commit)
 
     def abort(self) -> None:
         """Takes back everything produced since the last commit."""
@@ -146,9 +152,12 @@ class Transaction:
             self._on_wait()
 
 
-def _fatal(error: SystemError) -> Lost:
+def _fatal(error: SystemError) -> Lost | Denied:
     """The client raises a fatal error and then serves one more report: what comes out is Python's complaint."""
-    return Lost(f"the producer can't go on: {error.__cause__ or error}")
+    cause = error.__cause__
+    if isinstance(cause, KafkaException) and cause.args[0].name() in DENIALS:
+        return Denied(cause.args[0])
+    return Lost(f"the producer can't go on: {cause or error}")
 
 
 def end_predecessor(config: dict[str, Any], transactional_id: str, logger: Any = None) -> None:

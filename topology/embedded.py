@@ -14,7 +14,7 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -31,7 +31,9 @@ from topology.temp_folder import TempFolder, sweep
 Say = Callable[[str], None]
 
 _START_TIMEOUT_S = 90
+"""For each node: on a busy machine they keep each other waiting."""
 _STOP_TIMEOUT_S = 20
+_LEAVE_TIMEOUT_S = 60
 
 
 class EmbeddedKafkaError(Exception):
@@ -44,6 +46,8 @@ class EmbeddedKafka:
     ``folder`` keeps the data between runs; without it a temporary one is used and removed. ``heap`` is each
     node's Java heap (``256m`` is enough for tests). ``say`` gets a line when something takes time. With
     ``optimise`` Java compiles as well as it can: a slower start, and more throughput after the first minute.
+    ``properties`` are further ones of each node's ``server.properties``: see ``server_properties``.
+    If ``fronted``, each node has a second listener for clients behind a proxy: see ``fronts``.
     """
 
     def __init__(
@@ -53,6 +57,8 @@ class EmbeddedKafka:
         heap: str = "256m",
         say: Say = print,
         optimise: bool = False,
+        properties: Mapping[str, str] | None = None,
+        fronted: bool = False,
     ) -> None:
         if nodes not in (1, 3):
             raise EmbeddedKafkaError(f"the embedded Kafka has 1 or 3 nodes, not {nodes}")
@@ -61,6 +67,8 @@ class EmbeddedKafka:
         self._heap = heap
         self._say = say
         self._optimise = optimise
+        self._properties = dict(properties or {})
+        self._fronted = fronted
         self._temporary: TempFolder | None = None
         self._folder = Path()
         self._classpath = ""
@@ -71,6 +79,11 @@ class EmbeddedKafka:
     def bootstrap_servers(self) -> str:
         """``host:port`` of every node, comma-separated."""
         return ",".join(f"127.0.0.1:{ports.client}" for ports in self._ports)
+
+    @property
+    def fronts(self) -> dict[int, tuple[int, int]]:
+        """Of each fronted node: the port where its clients look for it, and the one where it listens."""
+        return {node: (ports.front, ports.back) for node, ports in enumerate(self._ports, start=1) if ports.back}
 
     @property
     def pids(self) -> dict[int, int]:
@@ -116,6 +129,12 @@ class EmbeddedKafka:
         """End a node with SIGKILL, as a crash does."""
         self._processes[node].kill()
 
+    def shut_down(self, node: int) -> None:
+        """Ask a node to leave (SIGTERM) and wait for that: what it leads goes to others first."""
+        self._processes[node].send(signal.SIGTERM)
+        if not self._processes[node].wait(_LEAVE_TIMEOUT_S):
+            self.kill(node)
+
     def pause(self, node: int) -> None:
         """Freeze a node (SIGSTOP): it holds its connections and answers nothing."""
         self._processes[node].send(signal.SIGSTOP)
@@ -159,11 +178,12 @@ class EmbeddedKafka:
                 f"{self._folder} holds the data of a cluster of {found} nodes, not {self._nodes}: "
                 "ask for that number, or give another folder"
             )
-        self._ports = choose_ports(self._nodes, remembered=self._folder / "ports.json")
+        self._ports = choose_ports(self._nodes, self._folder / "ports.json", self._fronted)
         for node in range(1, self._nodes + 1):
             home = self._folder / f"node-{node}"
             home.mkdir(exist_ok=True)
-            (home / "server.properties").write_text(server_properties(node, self._ports, home / "data"))
+            written = server_properties(node, self._ports, home / "data", self._properties)
+            (home / "server.properties").write_text(written)
             try:
                 format_storage(node, home / "data", self._classpath)
             except FormatFailed as error:
@@ -177,7 +197,7 @@ class EmbeddedKafka:
 
     def _await_ready(self) -> None:
         """Wait until every node is a broker that the cluster knows."""
-        give_up_at = time.monotonic() + _START_TIMEOUT_S
+        give_up_at = time.monotonic() + _START_TIMEOUT_S * self._nodes
         admin = AdminClient(
             {
                 "bootstrap.servers": self.bootstrap_servers,
@@ -197,7 +217,8 @@ class EmbeddedKafka:
                     return
             if time.monotonic() > give_up_at:
                 raise EmbeddedKafkaError(
-                    f"Kafka doesn't answer on {self.bootstrap_servers} after {_START_TIMEOUT_S} s; "
+                    f"Kafka doesn't answer on {self.bootstrap_servers} after "
+                    f"{_START_TIMEOUT_S * self._nodes} s; "
                     f"its log: {_tail(self._folder / 'node-1' / 'broker.log')}"
                 )
             time.sleep(0.05)

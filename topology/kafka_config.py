@@ -26,12 +26,14 @@ def client_config(settings: Settings) -> Config:
     }
 
 
-def admin(settings: Settings, on_error: Callable[[KafkaError], None] | None = None) -> AdminClient:
+def admin(
+    settings: Settings, on_error: Callable[[KafkaError], None] | None = None, more: Config | None = None
+) -> AdminClient:
     """A client for topics and groups; what goes wrong in the background goes to ``on_error``, at a ``poll``.
 
-    Raises ``SettingError`` when librdkafka refuses the configuration.
+    ``more`` is further configuration. Raises ``SettingError`` when librdkafka refuses the configuration.
     """
-    config: dict[str, Any] = {"log_level": _QUIET, **client_config(settings)}
+    config: dict[str, Any] = {"log_level": _QUIET, **client_config(settings), **(more or {})}
     if on_error is not None:
         config["error_cb"] = on_error
     try:

@@ -22,6 +22,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, To
 from schemas.codec import Codec, Rejected
 from schemas.records import FLOW_RUN_STATE_CHANGED, ActionResult, AutomationEvent
 from topology.apply import apply
+from topology.java import die_with_parent
 from topology.settings import Settings
 from topology.topics import ACTION_RESULTS, AUTOMATION_EVENTS, EVENTS_DLQ
 
@@ -51,6 +52,8 @@ class Receiver:
         self.received: list[Received] = []
         self.answers: dict[str, list[int]] = {}
         """By path: the statuses of the first answers; the usual one afterwards."""
+        self.patience_s: list[int] = []
+        """What its next answers of 429 ask for."""
         self.usual: Callable[[str], int] = lambda _: 200
         """What is answered to an event of this id."""
         self._thread = Thread(target=self._serve, daemon=True)
@@ -76,7 +79,8 @@ class Receiver:
             status = left.pop(0) if left else self.usual(event_id)
             self.received.append(Received(request.path, event_id, time.monotonic(), json.loads(text), status, now_s))
         await asyncio.sleep(self.delay_s)
-        return web.Response(status=status, text="ok")
+        asked = {"Retry-After": str(self.patience_s.pop(0))} if status == 429 and self.patience_s else {}
+        return web.Response(status=status, text="ok", headers=asked)
 
     def _serve(self) -> None:
         async def serve() -> None:
@@ -124,8 +128,24 @@ class RunnerProcess:
         }
         with log.open("ab") as out:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", *module], cwd=ROOT, env=variables, stdout=out, stderr=out
+                [sys.executable, "-m", *module],
+                cwd=ROOT,
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                preexec_fn=die_with_parent(),  # noqa: PLW1509 - two system calls, loaded before the fork
             )
+        self.pid = self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """Negative for a signal; None while it runs."""
+        return self._process.poll()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal such as SIGSTOP or SIGCONT."""
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         self._process.kill()

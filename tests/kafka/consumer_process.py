@@ -12,17 +12,26 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+from topology.java import die_with_parent
 from topology.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 SESSION_MS, GRACE_MS = 6_000, 2_000
 
 
-class ConsumerProcess:
-    """``automations consumer`` in a process of its own, told everything by its environment."""
+CONSUMER = ("cli", "consumer")
+"""The module that is run, and what it is told first."""
 
-    def __init__(self, settings: Settings, log: Path, *args: str, **env: str) -> None:
+
+class ConsumerProcess:
+    """``automations consumer`` (or another module) in a process of its own, told everything by its environment.
+
+    It does not outlive this process.
+    """
+
+    def __init__(self, settings: Settings, log: Path, command: tuple[str, ...], env: dict[str, str]) -> None:
         self.log = log
+        self._port: int | None = None
         variables = {
             **os.environ,
             "BOOTSTRAP_SERVERS": settings.bootstrap_servers,
@@ -36,12 +45,13 @@ class ConsumerProcess:
         }
         with log.open("ab") as out:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "cli", "consumer", *args],
+                [sys.executable, "-m", *command],
                 cwd=ROOT,
                 env=variables,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
+                preexec_fn=die_with_parent(),  # noqa: PLW1509 - two system calls, loaded before the fork
             )
         self.pid = self._process.pid
 
@@ -52,6 +62,11 @@ class ConsumerProcess:
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal such as SIGSTOP or SIGCONT."""
         self._process.send_signal(number)
+
+    @property
+    def exit_code(self) -> int | None:
+        """Negative for a signal; None while it runs."""
+        return self._process.poll()
 
     def kill(self) -> None:
         self._process.kill()
@@ -96,10 +111,11 @@ class ConsumerProcess:
 
     def _address(self, path: str) -> str:
         """Of an endpoint; raises ``OSError`` while its port is not known."""
-        port = next((line["http_port"] for line in self.lines() if "http_port" in line), None)
-        if port is None:
+        if self._port is None:
+            self._port = next((line["http_port"] for line in self.lines() if "http_port" in line), None)
+        if self._port is None:
             raise OSError("its port is not known yet")
-        return f"http://127.0.0.1:{port}{path}"
+        return f"http://127.0.0.1:{self._port}{path}"
 
     def is_ready(self) -> bool:
         """Whether ``/readyz`` says yes."""
@@ -133,8 +149,12 @@ class Fleet:
         self._settings, self._folder, self._env = settings, folder, env
 
     def start(self, *args: str, **env: str) -> ConsumerProcess:
+        return self.run((*CONSUMER, *args), env)
+
+    def run(self, command: tuple[str, ...], env: dict[str, str]) -> ConsumerProcess:
+        """Starts a module of a test's own that is a consumer too."""
         log = self._folder / f"consumer-{len(self.processes)}.log"
-        process = ConsumerProcess(self._settings, log, *args, **{**self._env, **env})
+        process = ConsumerProcess(self._settings, log, command, {**self._env, **env})
         self.processes.append(process)
         return process
 

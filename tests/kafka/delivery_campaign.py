@@ -53,7 +53,7 @@ def campaign(settings: Settings, folder: Path, plan: Plan) -> oracle.World:
     make_topics(settings)
     with ExitStack() as stack:
         receivers = [stack.enter_context(receiving(delay_s)) for delay_s in (0.005, 0.02, 0.05)]
-        receivers[2].usual = _flaky(rng)
+        receivers[2].usual = Flaky(rng.random())
         runners = [RunnerProcess(settings, folder / f"log{n}", factor=FACTOR) for n in range(plan.runners)]
         stack.callback(_end, runners)
         events = [_event(n, receivers) for n in range(plan.deliveries)]
@@ -64,7 +64,11 @@ def campaign(settings: Settings, folder: Path, plan: Plan) -> oracle.World:
         until(lambda: _ended(settings) >= plan.deliveries, 180, "the end of all deliveries")
         for runner in runners:
             runner.terminate()
-        return _observed(settings, events, receivers, kills)
+        seen = observed(settings, receivers, kills)
+    told = {written.result.delivery_id for written in seen.results}
+    assert len(seen.events) == len(events)
+    assert told <= {delivery_id(one.id, f"a{n % 7}") for n, one in enumerate(events)}
+    return seen
 
 
 def _end(runners: list[RunnerProcess]) -> None:
@@ -73,20 +77,24 @@ def _end(runners: list[RunnerProcess]) -> None:
             runner.kill()
 
 
-def verdict(world: oracle.World) -> tuple[list[oracle.Violation], dict[str, Any]]:
-    """What the oracle says of it, and its counts."""
+def verdict(
+    world: oracle.World, mute_s: float = 5, slack_ms: float = 100
+) -> tuple[list[oracle.Violation], dict[str, Any]]:
+    """What the oracle says of it, and its counts.
+
+    ``mute_s``: how late a runner may know of a disabling. ``slack_ms``: how far its clock may be from ours, since
+    it goes by brokers' times, and learns of them by answers that may be slow.
+    """
     waits = tuple(delay / 1000 for delay in Schedule().scaled(FACTOR).delays_ms)
-    limits = oracle.Settings(schedule_s=waits, timeout_s=15, commit_s=8, slack_ms=100, late_slack_ms=30_000)
+    limits = oracle.Settings(
+        schedule_s=waits, timeout_s=15, commit_s=8, slack_ms=slack_ms, late_slack_ms=30_000, mute_s=mute_s
+    )
     return oracle.check(world, limits), oracle.summary(world, limits)
 
 
 def _event(number: int, receivers: Sequence[Receiver]) -> AutomationEvent:
     receiver = receivers[number % len(receivers)]
     return event(f"e{number}", [webhook(f"a{number % 7}", receiver.url("/hook"))], run=f"run-{number % 997}")
-
-
-def _flaky(rng: random.Random) -> "Flaky":
-    return Flaky(rng.random())
 
 
 class Flaky:
@@ -135,9 +143,13 @@ def _ended(settings: Settings) -> int:
     return len({one.delivery_id for one in results(settings) if one.status in FINAL})
 
 
-def _observed(
-    settings: Settings, events: Sequence[AutomationEvent], receivers: Sequence[Receiver], kills: list[oracle.Kill]
+def observed(
+    settings: Settings,
+    receivers: Sequence[Receiver],
+    kills: Sequence[oracle.Kill],
+    disabled: Sequence[oracle.Disabled] = (),
 ) -> oracle.World:
+    """Everything that topics and receivers show."""
     seen = []
     for record in kept(settings, AUTOMATION_EVENTS):
         found = CODEC.decode_event(record.value)
@@ -164,6 +176,4 @@ def _observed(
         for topic in (RETRY_1M, RETRY_10M, RETRY_1H, EVENTS_DLQ)
         for record in kept(settings, topic)
     ]
-    assert len(seen) == len(events)
-    assert {delivery_id(one.id, f"a{n % 7}") for n, one in enumerate(events)} >= {w.result.delivery_id for w in written}
-    return oracle.World(seen, posts, written, letters, kills)
+    return oracle.World(seen, posts, written, letters, kills, disabled=disabled)
