@@ -18,7 +18,18 @@ from consumer.events import Events
 from consumer.intake import Place, dead_letter, too_late, wrong_key, wrong_partition
 from consumer.misses import Judgement, Limits, judge
 from consumer.retention import Retention
-from consumer.run_state import NO_TIME, Entry, Fired, Other, RunState, expires_ms, run_key, state_mark, tenant_of
+from consumer.run_state import (
+    NO_TIME,
+    Entry,
+    Fired,
+    Other,
+    RunState,
+    expires_ms,
+    flow_group_of,
+    run_key,
+    state_mark,
+    tenant_of,
+)
 from consumer.timing import Timing
 from schemas.codec import Codec, Rejected, cut
 from schemas.records import FLOW_RUN_STATE_CHANGED, FLOW_SLA_FAILED, AutomationEvent, FlowRunState
@@ -43,6 +54,13 @@ class Rules(NamedTuple):
     events: Events
     finished_states: tuple[str, ...] = ()
     has_registry: bool = False
+
+
+class _Whose(NamedTuple):
+    """What decides which flow SLAs cover a run."""
+
+    tenant_id: str
+    flow_group_id: str
 
 
 class _Meaning(NamedTuple):
@@ -242,7 +260,7 @@ class Runs:
         value = self._rules.codec.encode_event(event)
         self.out.append(Output(AUTOMATION_EVENTS, event.flow_run_id.encode(), value))
 
-    def _judge(self, run: RunState, latest: FlowRunState, progress_ms: int) -> Judgement:
+    def _judge(self, run: RunState, latest: FlowRunState | _Whose, progress_ms: int) -> Judgement:
         covering = [self._rules.automations.flow_slas(latest.tenant_id, kind, latest.flow_group_id) for kind in KINDS]
         if not any(covering):
             return Judgement([], None)
@@ -308,9 +326,11 @@ class Runs:
             self._deadlines.set(key, None)
             self._unfinished.get(tenant_of(key), set()).discard(key)
             return
-        run = run_state.decode(value)
-        self._index(key, run, tenant_of(key))
-        self._deadlines.set(key, self._judge(run, latest_of(run), NO_TIME).next_due_ms)
+        run, tenant_id = run_state.decode(value), tenant_of(key)
+        self._index(key, run, tenant_id)
+        # A finish meets all that is armed before it.
+        whose = None if run.finished else _Whose(tenant_id, flow_group_of(run.body))
+        self._deadlines.set(key, None if whose is None else self._judge(run, whose, NO_TIME).next_due_ms)
 
 
 def latest_of(run: RunState) -> FlowRunState:
