@@ -3,12 +3,16 @@
 import os
 import sys
 
-from actions.service import run
-from topology.settings import SettingError, Settings
+from streams.early_signals import leave_at_once_on_signals
 
 
 def main() -> int:
     """Run it; the exit code."""
+    leave_at_once_on_signals()
+    # Takes a second: signals are heeded before.
+    from actions.service import run  # noqa: PLC0415
+    from topology.settings import SettingError, Settings  # noqa: PLC0415
+
     try:
         settings = Settings.from_env(os.environ)
     except SettingError as error:

@@ -53,6 +53,11 @@ class Backlog:
             return left
         return [_tried(delivery, offsets.resumed.tried(source.offset, delivery.place)) for delivery in left]
 
+    def passed(self, place: Place, offset: int) -> None:
+        """Before this offset of an assigned partition are no records that were not read."""
+        if place in self._assigned:
+            self._assigned[place][1].passed(offset)
+
     def open(self, topics: Collection[str]) -> tuple[int, int]:
         """Deliveries of these topics that have not ended, and the bytes of their records."""
         held = [self._open[topic] for topic in topics if topic in self._open]

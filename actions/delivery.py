@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from actions.order import Order, decode_order
 from schemas.delivery_headers import DeliveryHeaders
 from schemas.ids import delivery_id
 from schemas.limits import MAX_ID_CHARS
@@ -46,7 +47,8 @@ class Delivery(NamedTuple):
 
     ``place`` is its number among the deliveries of its source, of which it has been tried ``tries`` times.
     ``recipients_left`` and ``redriven_at_ms`` are those of its headers, ``http_status`` is what the last attempt
-    was answered. A ``test`` is sent once, whatever comes of it.
+    was answered. A ``test`` is sent once, whatever comes of it. ``order`` is its place in its lane, if it was put off
+    and never tried.
     """
 
     id: str
@@ -60,6 +62,7 @@ class Delivery(NamedTuple):
     test: bool = False
     tries: int = 0
     http_status: int | None = None
+    order: Order | None = None
 
     @property
     def asked_at_ms(self) -> int:
@@ -127,6 +130,7 @@ def retried(event: AutomationEvent, headers: DeliveryHeaders | None, source: Sou
                 recipients_left=headers.recipients_left,
                 redriven_at_ms=headers.redriven_at_ms,
                 http_status=headers.http_status,
+                order=decode_order(headers.order),
             )
     return Unreadable("impossible_field", "the event has no action with the header's action-id")
 

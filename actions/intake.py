@@ -14,6 +14,7 @@ from actions.delivery import Source, Unreadable
 from actions.ledger import Ledger
 from actions.offsets import Resumed
 from actions.one_thread import OneThread
+from actions.parked import Parked
 from actions.runner import Runner
 from actions.source import EventSource, Read
 from schemas.codec import Rejected
@@ -57,6 +58,7 @@ class Intake:
         clock: Clock,
         metrics: Metrics,
         commit_interval_s: float,
+        parked: Parked,
     ) -> None:
         self._source = source
         self._thread = OneThread("events")
@@ -66,6 +68,7 @@ class Intake:
         self._clock = clock
         self._metrics = metrics
         self._commit_interval_s = commit_interval_s
+        self._parked = parked
         self._consumed = {topic: metrics[RECORDS_CONSUMED].labels(topic) for topic in (*MAIN, *runner.waiting.topics)}
         self._loop = asyncio.get_running_loop()
         self._held: defaultdict[Place, deque[Read]] = defaultdict(deque)
@@ -159,12 +162,17 @@ class Intake:
             return True
         if place[0] in self._runner.waiting.topics:
             return self._runner.waiting.full(place)
+        if not self._parked.ready(place, self._clock.now_ms()):
+            return True
         deliveries, size = self._backlog.open(MAIN)
         return deliveries >= MOST_UNDELIVERED or size >= MOST_BYTES
 
     def _admit(self, read: Read) -> None:
         generation = self._backlog.generation(read.place)
         if generation is None:
+            return
+        if read.event is None:
+            self._backlog.passed(read.place, read.offset)
             return
         source = Source(*read.place, read.offset, read.key, read.value, read.log_ms, generation)
         self._consumed[source.topic].inc()
@@ -189,6 +197,7 @@ class Intake:
         async def take() -> None:
             self._metrics[REBALANCES].inc()
             self._backlog.assign(partitions)
+            self._parked.assigned([one for one in partitions if one[0] == AUTOMATION_EVENTS], self._clock.now_ms())
             self._has_assignment = True
             log.info("partitions assigned", partitions=_shown(partitions))
 

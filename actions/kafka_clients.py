@@ -26,6 +26,8 @@ def consumer_config(settings: Settings) -> dict[str, Any]:
         "session.timeout.ms": settings.session_timeout_ms,
         "heartbeat.interval.ms": max(1, settings.session_timeout_ms // 4),
         "max.poll.interval.ms": max(MAX_POLL_INTERVAL_MS, settings.session_timeout_ms),
+        # At a retry topic's end the position passes what was written in vain, so that nobody waits for it.
+        "enable.partition.eof": True,
         # What the client fetches ahead is memory too.
         "queued.max.messages.kbytes": 16_384,
         "queued.min.messages": 1_000,
@@ -39,14 +41,33 @@ def table_config(settings: Settings) -> dict[str, Any]:
     """Of the reader of the control topic: without a group, from its beginning."""
     return {
         **client_config(settings),
-        # The client wants one; no group is joined and nothing is committed under it.
-        "group.id": f"{settings.actions_group}-mutes",
+        # The client wants one; it isn't joined and nothing is committed. A name of its own would need a right of
+        # its own.
+        "group.id": settings.actions_group,
         "isolation.level": "read_committed",
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "enable.partition.eof": True,
         "auto.offset.reset": "earliest",
         "fetch.wait.max.ms": 100,
+    }
+
+
+def positions_config(settings: Settings) -> dict[str, Any]:
+    """Of the reader of what was put off: the group's positions, without being a member, and the retry topics.
+
+    It reads what is uncommitted too: a transaction that a killed process left open would hide all behind it.
+    """
+    return {
+        **client_config(settings),
+        "group.id": settings.actions_group,
+        "isolation.level": "read_uncommitted",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "enable.partition.eof": True,
+        "auto.offset.reset": "earliest",
+        "fetch.wait.max.ms": 50,
+        "queued.max.messages.kbytes": 4_096,
     }
 
 

@@ -3,8 +3,8 @@
 Laws: at most ``overall`` are out at once, at most ``each`` to one destination, and at most half of
 ``overall`` to slow ones; one lane (a subject at a destination) has at most one out, and gives them in the
 order of their coming; destinations take turns. A destination holds what it takes within seconds at the pace
-that it shows; what is beyond is told when to come again, in a row that keeps the lanes' order. Where it's this
-process that can't keep up, deliveries stay, and reading pauses.
+that it shows; what is beyond is told when to come again, in a row. Where it's this process that can't keep up,
+deliveries stay, and reading pauses.
 
 Times are milliseconds of one clock, given as arguments.
 """
@@ -18,7 +18,7 @@ from typing import NamedTuple
 from actions.channels.channel import Rate
 from actions.delivery import Delivery
 from actions.health import NEVER, SLOW_MS, Health
-from actions.row import Row
+from actions.row import COME_AGAIN_MS, LONGEST_MS, Row
 
 OVERALL = 512
 EACH = 8
@@ -55,16 +55,18 @@ class Refused(NamedTuple):
 class _Destination:
     """The lanes of one destination. A subject in ``ready`` has deliveries and none of them is out.
 
-    ``out`` has the subjects whose delivery is out, oldest first, with the time that it went.
+    ``out`` has the subjects whose delivery is out, oldest first, with the time that it went; ``away`` has those
+    deliveries.
     """
 
-    __slots__ = ("asleep_until_ms", "health", "held", "out", "queues", "ready", "row")
+    __slots__ = ("asleep_until_ms", "away", "health", "held", "out", "queues", "ready", "row")
 
     def __init__(self, health: Health) -> None:
         self.health = health
         self.queues: dict[str, deque[Delivery]] = {}
         self.ready: deque[str] = deque()
         self.out: dict[str, int] = {}
+        self.away: dict[str, Delivery] = {}
         self.held = 0
         self.asleep_until_ms = 0
         self.row = Row()
@@ -112,11 +114,13 @@ class Lanes:
         returns: bool = False,
         pressed: bool = False,
         strained: bool = False,
+        older_ms: int | None = None,
     ) -> Refused | None:
         """Queue a delivery at the end of its lane; or why it can't wait here.
 
         ``returns``: it was told to come again before. ``pressed``: less should wait than usual. ``strained``:
-        this process can't keep up itself, so that all destinations look slower than they are.
+        this process can't keep up itself, so that all destinations look slower than they are. ``older_ms``: an
+        older one of its lane comes from elsewhere in so long, or was to come so long ago, which goes first.
         """
         destination = self._destinations.get(lane.destination)
         if destination is None:
@@ -128,12 +132,14 @@ class Lanes:
         closed_ms = max(health.closed_until_ms, health.patience_until_ms) - now_ms
         if closed_ms > HELD_BACK_MS:
             return Refused("breaker_open" if health.closed else "retry_after", closed_ms)
-        first = destination.row.first(lane.subject, delivery.id, now_ms)
-        if not first or self._no_room(destination, now_ms, returns=returns, pressed=pressed, strained=strained):
+        # In the turn in which an older one comes, it goes first all the same.
+        wait_ms = 0 if older_ms is None else min(max(older_ms + 1, -older_ms // 2, COME_AGAIN_MS), LONGEST_MS)
+        if self._no_room(destination, now_ms, returns=returns, pressed=pressed, strained=strained):
             pace_ms = destination.pace_ms(now_ms, self._each)
-            again_ms = destination.row.tell(lane.subject, delivery.id, now_ms, destination.held * pace_ms, pace_ms)
-            return Refused("destination_busy", again_ms - now_ms, exact=True)
-        destination.row.came(lane.subject, delivery.id)
+            told_ms = destination.row.tell(now_ms, destination.held * pace_ms, pace_ms)
+            wait_ms = max(wait_ms, told_ms - now_ms)
+        if wait_ms:
+            return Refused("destination_busy", wait_ms, exact=True)
         queue = destination.queues.setdefault(lane.subject, deque())
         queue.append(delivery)
         destination.held += 1
@@ -176,7 +182,7 @@ class Lanes:
     def give_back(self, lane: Lane, now_ms: int) -> None:
         """The delivery taken from ``lane`` is no longer out."""
         destination = self._destinations[lane.destination]
-        del destination.out[lane.subject]
+        del destination.out[lane.subject], destination.away[lane.subject]
         destination.held -= 1
         self.out -= 1
         self._slow_out.discard(lane)
@@ -206,6 +212,14 @@ class Lanes:
     def drop(self, unwanted: Callable[[Delivery], bool], now_ms: int) -> list[Delivery]:
         """Forget those that are queued and unwanted, and tell them; what is out stays."""
         return [one for name in list(self._destinations) for one in self._dropped(name, unwanted, now_ms)]
+
+    def held(self, lane: Lane) -> Iterator[Delivery]:
+        """Those of a lane that are queued or out, the newest first."""
+        destination = self._destinations.get(lane.destination)
+        if destination is not None:
+            yield from reversed(destination.queues.get(lane.subject, ()))
+            if lane.subject in destination.away:
+                yield destination.away[lane.subject]
 
     def closed(self) -> list[str]:
         """The destinations whose breaker is open."""
@@ -243,6 +257,7 @@ class Lanes:
             self._slow_out.add(lane)
         destination.health.sent(now_ms)
         destination.out[subject] = now_ms
+        destination.away[subject] = delivery
         self.out += 1
         self._offer(name, now_ms)
         return lane, delivery

@@ -12,6 +12,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Top
 from actions.kafka_clients import table_config
 from actions.mutes import Mutes
 from streams.telemetry import librdkafka_logger
+from topology.access import is_denial
 from topology.settings import Settings
 from topology.topics import AUTOMATIONS
 
@@ -66,6 +67,8 @@ class MutesReader:
         """Set once the topic was read to its end: nothing is to be sent before that."""
         self.failed = asyncio.Event()
         """Set when nothing more will be read: who was switched off from then on is not known."""
+        self.denied: KafkaError | None = None
+        """Why it failed, if the brokers refuse a right."""
         self._topic = topic or Consumer(table_config(settings), logger=librdkafka_logger())
         self._assign()
         self._thread = Thread(target=self._serve, name="mutes", daemon=True)
@@ -102,7 +105,8 @@ class MutesReader:
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._answered()
                 self._tell(self.caught_up.set)
-            elif error.fatal():
+            elif error.fatal() or is_denial(error):
+                self.denied = error if is_denial(error) else None
                 self._fail(error.name())
                 return False
             else:

@@ -92,6 +92,12 @@ class PartitionOffsets:
             self.open_bytes += size
         return ended
 
+    def passed(self, offset: int) -> None:
+        """All records before ``offset`` were read; those that weren't are none."""
+        if offset > (self._after_last_read or 0):
+            self._after_last_read = offset
+            self._changed = True
+
     def ended(self, offset: int, place: int) -> None:
         """One delivery of the record at ``offset`` has ended. Raises ``KeyError`` if the record has none open."""
         if self._ended[offset] >> place & 1:

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from actions.decide import RETRYING, Decision
 from actions.delivery import Delivery
+from actions.order import encode_order
 from actions.schedule import Schedule
 from schemas.codec import Codec
 from schemas.delivery_headers import DeliveryHeaders, encode_headers
@@ -76,7 +77,10 @@ def dead_letter(delivery: Delivery, decision: Decision) -> Record:
 
 def _of_event(delivery: Delivery, decision: Decision, topic: str, not_before_ms: int | None) -> Record:
     """The event's own record, with headers that say which delivery of it, and how it stands."""
-    source = delivery.source
+    source, order = delivery.source, delivery.order
+    # Who was tried, or has reached some of many, has had its turn.
+    if decision.attempt or decision.recipients_left or not_before_ms is None:
+        order = None
     headers = DeliveryHeaders(
         delivery.id,
         delivery.action.id,
@@ -86,6 +90,7 @@ def _of_event(delivery: Delivery, decision: Decision, topic: str, not_before_ms:
         not_before_ms,
         decision.recipients_left,
         delivery.redriven_at_ms,
+        None if order is None else encode_order(order),
     )
     return Record(topic, source.key, source.value, encode_headers(headers))
 

@@ -17,10 +17,11 @@ from actions import decide
 from actions.attempt import Attempt, Attempts
 from actions.backlog import Backlog
 from actions.channels import CHANNELS
-from actions.channels.channel import Channel, Services
+from actions.channels.channel import Services
 from actions.clock import Clock
 from actions.decide import Decision, Limits
 from actions.delivery import Delivery, Source, Unreadable, deliveries, retried, subject
+from actions.destinations import lane_of
 from actions.exchange import Reply, Step
 from actions.health import NEVER
 from actions.lanes import Lane, Lanes, Refused
@@ -28,6 +29,7 @@ from actions.ledger import Ledger
 from actions.mutes import Mutes
 from actions.offsets import MOST_TRIES
 from actions.outbox import Entry, Record, dead_letter, parked, result_of, result_record, retry_record
+from actions.parked import ANSWER_MS, Parked, place_of
 from actions.pulse import Pulse
 from actions.schedule import parked_delay_ms, retry_after_ms, spread
 from actions.secrets import SecretStore
@@ -70,6 +72,7 @@ class Runner:
         backlog: Backlog,
         ledger: Ledger,
         telling: Telling,
+        parked: Parked,
     ) -> None:
         self._limits = limits
         self._mutes, self._clock, self._roll = means.mutes, means.clock, means.roll
@@ -80,6 +83,7 @@ class Runner:
         self._backlog = backlog
         self._ledger = ledger
         self._telling = telling
+        self._parked = parked
         self._tasks: dict[asyncio.Task[None], Delivery] = {}
         self._soon: dict[int, tuple[asyncio.TimerHandle, Delivery]] = {}
         self._timers = 0
@@ -107,7 +111,7 @@ class Runner:
         due_ms = headers.not_before_ms if headers is not None else None
         for delivery in self._backlog.read(source, found):
             if source.topic in self.waiting.topics:
-                self.waiting.add(Waiting(delivery, due_ms or 0))
+                self.waiting.add(Waiting(delivery, due_ms or 0, self._parked.ask() if delivery.order else 0))
             elif delivery.tries:
                 # Its wait was cut short together with the process that tried it.
                 delay_ms = self._limits.schedule.delays_ms[min(delivery.tries, self._limits.schedule.attempts - 1) - 1]
@@ -120,8 +124,12 @@ class Runner:
     def turn(self) -> None:
         """Take up what is due. To be called every tenth of a second or so."""
         now_ms = self._clock.now_ms()
-        for delivery, due_ms in self.waiting.leaving(now_ms):
-            if due_ms <= now_ms:
+        self._parked.follow(self._sure_ms())
+        for waiting in self.waiting.leaving(now_ms):
+            delivery, due_ms, asked = waiting
+            if due_ms <= now_ms and not self._parked.knows(asked, due_ms + ANSWER_MS, self._sure_ms()):
+                self.waiting.add(waiting)
+            elif due_ms <= now_ms:
                 self._queue(delivery)
             elif not self._ended_unsent(delivery):
                 self._move(parked(delivery, "waiting", due_ms - now_ms), delivery)
@@ -141,7 +149,11 @@ class Runner:
             return (delivery.source.topic, delivery.source.partition) in partitions
 
         self._leaving.update(partitions)
-        self._lanes.drop(unwanted, self._pulse.now_ms())
+        self._parked.released(partitions)
+        # Who queued behind one that goes elsewhere waits for it there.
+        shaken = {subject(one.event) for one in self._lanes.drop(unwanted, self._pulse.now_ms())}
+        for delivery in self._lanes.drop(lambda one: subject(one.event) in shaken, self._pulse.now_ms()):
+            self._queue(delivery)
         self.waiting.drop(unwanted)
         self._not_so_soon(unwanted)
         await self._ended([task for task, delivery in self._tasks.items() if unwanted(delivery)], patience_s)
@@ -179,17 +191,34 @@ class Runner:
         if self._ended_unsent(delivery):
             return
         channel, source = CHANNELS[delivery.action.action_type], delivery.source
+        lane = lane_of(delivery, self._services)
         refused = self._lanes.add(
-            Lane(_destination(channel, delivery, self._services), subject(delivery.event)),
+            lane,
             delivery,
             self._pulse.now_ms(),
             channel.rate,
             returns=source.topic in self.waiting.topics,
             pressed=self._backlog.pressed((source.topic, source.partition)),
             strained=self._pulse.strained,
+            older_ms=self._older_ms(lane, delivery),
         )
         if refused is not None:
-            self._park(delivery, refused)
+            self._park(lane, delivery, refused)
+        else:
+            self._parked.came(delivery.id)
+
+    def _older_ms(self, lane: Lane, delivery: Delivery) -> int | None:
+        """In how long an older one of its lane comes from elsewhere; ``None`` if none does."""
+        order = place_of(delivery, *lane) if self._parked or delivery.order else None
+        if order is None:
+            return None
+        now_ms = self._sure_ms()
+        due_ms = self._parked.behind(delivery.id, order, now_ms)
+        return None if due_ms is None else now_ms and due_ms - now_ms
+
+    def _sure_ms(self) -> int:
+        """Now, or 0 before the brokers have told it."""
+        return self._clock.now_ms() if self._clock.confirmed else 0
 
     def _pump(self) -> None:
         """Begin all that may begin, and come again when a destination that is held back may be asked."""
@@ -284,7 +313,7 @@ class Runner:
 
     def _evict(self, destination: str) -> None:
         for delivery, refused in self._lanes.evict(destination, self._pulse.now_ms()):
-            self._park(delivery, refused)
+            self._park(Lane(destination, subject(delivery.event)), delivery, refused)
 
     def _conclude(self, delivery: Delivery, decision: Decision, started_ms: int, attempt: Attempt | None) -> None:
         """Write down what an attempt, or the lack of one, has come to."""
@@ -314,7 +343,7 @@ class Runner:
         many = delivery.tries + 1 >= MOST_TRIES
         return delay_ms > self._limits.schedule.in_memory_ms or many or bool(decision.recipients_left)
 
-    def _park(self, delivery: Delivery, refused: Refused) -> None:
+    def _park(self, lane: Lane, delivery: Delivery, refused: Refused) -> None:
         """Let a delivery whose destination takes nothing now wait in a retry topic, without an attempt."""
         if self._ended_unsent(delivery):
             return
@@ -329,7 +358,10 @@ class Runner:
             delay_ms = parked_delay_ms(self._limits.schedule, age_ms, refused.for_ms, self._roll())
         # That it has become too old is told on time, however long its destination takes nothing.
         left_ms = (delivery.action.max_age_ms or self._limits.max_age_ms) - age_ms + 1_000
-        self._move(parked(delivery, refused.reason, min(delay_ms, left_ms)), delivery)
+        delay_ms = min(delay_ms, left_ms)
+        delivery = self._parked.put_off(delivery, place_of(delivery, *lane), self._lanes.held(lane), now_ms, delay_ms)
+        # The host's clock may be wrong by days: until the brokers have told the time, it comes again at once.
+        self._move(parked(delivery, refused.reason, delay_ms), delivery, now_ms=self._sure_ms())
 
     def _move(self, decision: Decision, delivery: Delivery, now_ms: int | None = None) -> None:
         """Go on with a delivery in a retry topic: here it has ended. ``now_ms`` is for where the clock is unsure."""
@@ -353,12 +385,3 @@ class Runner:
 
         timer = asyncio.get_running_loop().call_later(delay_ms / 1000, again)
         self._soon[number] = (timer, delivery)
-
-
-def _destination(channel: Channel, delivery: Delivery, services: Services) -> str:
-    """Where it goes; a config that a channel stumbles over goes nowhere, and is told so when it is tried."""
-    try:
-        return channel.destination(delivery.event, delivery.action.config, services)
-    except Exception as error:
-        log.error("a destination can't be told", delivery_id=delivery.id, error=type(error).__name__)
-        return "invalid"

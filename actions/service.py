@@ -23,6 +23,8 @@ from actions.ledger import Ledger
 from actions.mutes import Mutes
 from actions.mutes_reader import MutesReader
 from actions.one_thread import OneThread
+from actions.parked import Parked
+from actions.parked_reader import ParkedReader
 from actions.pulse import Pulse
 from actions.runner import Means, Runner
 from actions.schedule import Schedule
@@ -34,19 +36,19 @@ from actions.transport.transport import transport_of
 from schemas.codec import Codec, RegistryError, RegistryUnavailable
 from schemas.records import ActionResult
 from schemas.registry import RegistrySource
+from streams.denied import Denied
 from streams.errors import Lost, StateError
 from streams.http_endpoints import Endpoints
 from streams.metrics import DELIVERIES_IN_FLIGHT, DELIVERIES_PENDING, Metrics
 from streams.telemetry import configure_logging, librdkafka_logger
 from streams.transaction import end_predecessor
-from topology.kafka_config import admin
+from topology.access import AccessDenied
+from topology.cluster import Cluster, TopologyError
+from topology.rights import rights_of
 from topology.settings import SettingError, Settings
 from topology.topics import (
-    ACTION_RESULTS,
     AUTOMATION_EVENTS,
     AUTOMATION_TESTS,
-    AUTOMATIONS,
-    EVENTS_DLQ,
     RETRY_1H,
     RETRY_1M,
     RETRY_10M,
@@ -82,6 +84,10 @@ def run(settings: Settings, tuning: Tuning | None = None) -> int:
         return asyncio.run(_serve(settings, tuning or Tuning()))
     except SettingError as error:
         log.error("wrong settings", problem=str(error))
+        return MISUSED
+    except Denied as error:
+        needed = rights_of("actions", settings)
+        log.error("the action runner stops", problem=str(AccessDenied.told(error.error, needed)))
         return MISUSED
     except StateError as error:
         log.error("the action runner stops", problem=str(error))
@@ -123,10 +129,12 @@ async def _serve(settings: Settings, tuning: Tuning) -> int:
                 means = Means(transport.send, secrets, services_of(settings), mutes, Clock(), Pulse())
                 means.pulse.start()
                 while not stopping.is_set():
-                    await _deliver(settings, tuning, written, stopping, metrics, means, starting)
+                    await _deliver(settings, tuning, written, stopping, metrics, means, starting, kafka)
                 means.pulse.stop()
             leaving.cancel()
             reader.stop()
+            if reader.denied is not None:
+                raise Denied(reader.denied)
             if reader.failed.is_set():
                 return FAILED
         log.info("the action runner has left")
@@ -149,6 +157,7 @@ async def _deliver(
     metrics: Metrics,
     means: Means,
     probe: "_Probe",
+    kafka: OneThread,
 ) -> None:
     """Make one set of clients and what works with them, and run it until asked to leave, or until it is lost."""
     # A codec is for one thread: this one for the consumer's, the other for the loop's.
@@ -162,11 +171,14 @@ async def _deliver(
     ledger = Ledger(config, means.clock.appended, source, backlog, metrics, settings.topic)
     lanes = Lanes(each=settings.destination_concurrency, rate=_rate(settings))
     limits = Limits(tuning.schedule, settings.max_attempts, settings.action_max_age_s * 1000)
-    runner = Runner(limits, means, written, lanes, backlog, ledger, Telling(metrics))
+    parked = Parked()
+    runner = Runner(limits, means, written, lanes, backlog, ledger, Telling(metrics), parked)
     metrics[DELIVERIES_PENDING].set_function(lambda: backlog.open(READ)[0])
     metrics[DELIVERIES_IN_FLIGHT].set_function(lambda: lanes.out)
-    probe.intake = Intake(source, runner, backlog, ledger, means.clock, metrics, settings.commit_interval_ms / 1000)
+    interval_s = settings.commit_interval_ms / 1000
+    probe.intake = Intake(source, runner, backlog, ledger, means.clock, metrics, interval_s, parked)
     probe.ledger = ledger
+    reader = ParkedReader(settings, parked, runner.waiting.topics)
     try:
         await ledger.open()
         await probe.intake.run(stopping)
@@ -174,7 +186,10 @@ async def _deliver(
         log.warning("starting over with new clients", problem=str(error))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), LOST_S)
+        # Rights may have been taken away, which clients tell in unlike words.
+        await _reached(settings, written, kafka, stopping)
     finally:
+        reader.stop()
         with contextlib.suppress(RuntimeError):  # closed before
             source.close()
         probe.intake.close()
@@ -192,7 +207,7 @@ async def _either(*events: asyncio.Event) -> None:
 async def _reached(settings: Settings, written: Codec, kafka: OneThread, stopping: asyncio.Event) -> bool:
     """Wait until Kafka and the registry are there; ``False`` if it is time to leave before that.
 
-    Raises ``SettingError`` if a topic is missing.
+    Raises ``SettingError`` if a topic is missing, or a right.
     """
     while not stopping.is_set():
         try:
@@ -201,8 +216,8 @@ async def _reached(settings: Settings, written: Codec, kafka: OneThread, stoppin
                 raise SettingError(f"there is no topic {missing[0]}: run `automations topology apply`")
             await kafka.call(written.encode_result, _SAMPLE)
             return True
-        except KafkaException as error:
-            log.warning("Kafka can't be reached, waiting for it", reason=error.args[0].name())
+        except TopologyError as error:
+            log.warning("Kafka can't be reached, waiting for it", problem=str(error))
         except RegistryUnavailable as error:
             log.warning("the schema registry can't be reached, waiting for it", reason=str(error))
         with contextlib.suppress(TimeoutError):
@@ -211,9 +226,7 @@ async def _reached(settings: Settings, written: Codec, kafka: OneThread, stoppin
 
 
 def _missing_topics(settings: Settings) -> list[str]:
-    found = admin(settings).list_topics(timeout=REACH_S).topics
-    needed = [settings.topic(name) for name in (AUTOMATIONS, *READ, ACTION_RESULTS, EVENTS_DLQ)]
-    return [name for name in needed if name not in found]
+    return Cluster(settings, REACH_S).missing(rights_of("actions", settings))
 
 
 def _rate(settings: Settings) -> Rate | None:

@@ -5,7 +5,7 @@ there for the listener, so nothing is read of a partition before the listener kn
 partition is let go only after what it reached is committed.
 """
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Mapping
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
@@ -26,26 +26,34 @@ from schemas.codec import Codec, RegistryUnavailable, Rejected
 from schemas.delivery_headers import DeliveryHeaders, decode_headers
 from schemas.records import AutomationEvent
 from streams.app import Place
+from streams.denied import hold_permitted
 from streams.errors import shut_out_by_twin
 from streams.telemetry import librdkafka_logger
+from topology.topics import RETRY_1H, RETRY_1M, RETRY_10M
 
 log = structlog.get_logger()
 
+RETRY_TOPICS = (RETRY_1M, RETRY_10M, RETRY_1H)
 READ_AT_ONCE = 500
 COMMITTED_S = 2.0
 """How long the brokers have to tell what a partition's last owner committed, before it is helped along."""
 TAKEOVER_S = 20.0
+ASK_AGAIN_S = 1.0
+"""A schema registry that could not be asked is asked again after so long."""
 
 
 class Read(NamedTuple):
-    """A record as it was read: its event, or why it has none. ``place`` names the topic without prefix."""
+    """A record as it was read: its event, or why it has none. ``place`` names the topic without prefix.
+
+    ``event`` ``None`` is no record: nothing that can be read lies before this offset any more.
+    """
 
     place: Place
     offset: int
     key: bytes | None
     value: bytes
     log_ms: int
-    event: AutomationEvent | Rejected
+    event: AutomationEvent | Rejected | None
     headers: DeliveryHeaders | None
 
 
@@ -80,7 +88,9 @@ class EventSource:
         self._bases = {name: base for base, name in topics.items()}
         self._codec = codec
         self._end_predecessor = end_predecessor
-        self._raw: deque[Message] = deque()
+        self._raw: defaultdict[Place, deque[Message]] = defaultdict(deque)
+        self._stuck: set[Place] = set()
+        self._ask_at = 0.0
         self._paused: set[TopicPartition] = set()
         self._consumer = Consumer(self._config, logger=librdkafka_logger())
         self._membership: Any = None
@@ -117,7 +127,9 @@ class EventSource:
         first = self._consumer.poll(timeout_s)
         messages = [] if first is None else [first, *self._consumer.consume(READ_AT_ONCE - 1, 0)]
         self._remember()
-        self._raw.extend(message for message in messages if self._is_record(message))
+        for message in messages:
+            if self._is_record(message) or self._is_end(message):
+                self._raw[self._place(message)].append(message)
         return self._decoded()
 
     def hear_of_twin(self) -> None:
@@ -183,6 +195,7 @@ class EventSource:
             try:
                 return self._checked(self._consumer.committed(wanted, timeout=COMMITTED_S))
             except KafkaException as error:
+                hold_permitted(error.args[0])
                 if monotonic() > give_up_at:
                     raise SourceFailed(f"where to go on can't be read: {error.args[0].str()}") from error
                 log.warning("where to go on is still pending", reason=error.args[0].name())
@@ -211,7 +224,8 @@ class EventSource:
 
     def _pause(self, closed: Collection[Place]) -> None:
         assigned = {TopicPartition(at.topic, at.partition) for at in self._consumer.assignment()}
-        wanted = {at for at in assigned if self._raw or (self._bases[at.topic], at.partition) in closed}
+        held = {*self._raw, *closed}
+        wanted = {at for at in assigned if (self._bases[at.topic], at.partition) in held}
         paused = self._paused & assigned
         if wanted - paused:
             self._consumer.pause(list(wanted - paused))
@@ -225,7 +239,9 @@ class EventSource:
         stale = [at for at in self._paused if (self._bases[at.topic], at.partition) in places]
         if stale:
             self._consumer.resume(stale)
-        self._raw = deque(message for message in self._raw if self._place(message) not in places)
+        for place in places:
+            self._raw.pop(place, None)
+            self._stuck.discard(place)
         self._paused -= {TopicPartition(at.topic, at.partition) for at in partitions}
         return places
 
@@ -235,28 +251,49 @@ class EventSource:
             return True
         if error.code() == KafkaError.FENCED_INSTANCE_ID or "fenced" in error.str().lower():
             raise shut_out_by_twin(str(self._config.get("group.instance.id")))
+        hold_permitted(error)
         if error.fatal():
             raise SourceFailed(error.str())
         if error.code() != KafkaError._PARTITION_EOF:
             log.warning("reading events failed, it goes on", reason=error.name())
         return False
 
+    def _is_end(self, message: Message) -> bool:
+        """Whether it tells the end of a retry topic's partition."""
+        error = message.error()
+        at_end = error is not None and error.code() == KafkaError._PARTITION_EOF
+        return at_end and self._place(message)[0] in RETRY_TOPICS
+
     def _decoded(self) -> list[Read]:
+        """What can be read. A partition whose next record needs a registry that can't be asked waits."""
         found: list[Read] = []
-        while self._raw:
-            message = self._raw[0]
-            offset, value = message.offset(), message.value()
-            assert offset is not None
+        for place in list(self._raw):
+            # Asking may take seconds: of those that wait one is asked for at a time, the others are read in between.
+            if place in self._stuck and monotonic() < self._ask_at:
+                continue
+            held = self._raw.pop(place)
+            self._stuck.discard(place)
             try:
-                event = self._codec.decode_event(value)
+                while held:
+                    found.append(self._read(place, held[0]))
+                    held.popleft()
             except RegistryUnavailable:
-                log.warning("the schema registry is unreachable, events wait for it")
-                break
-            self._raw.popleft()
-            log_ms = max(0, message.timestamp()[1])
-            headers = decode_headers(message.headers())  # type: ignore[arg-type]
-            found.append(Read(self._place(message), offset, message.key(), value or b"", log_ms, event, headers))
+                log.warning(
+                    "the schema registry is unreachable, a partition waits for it", topic=place[0], partition=place[1]
+                )
+                self._raw[place] = held
+                self._stuck.add(place)
+                self._ask_at = monotonic() + ASK_AGAIN_S
         return found
+
+    def _read(self, place: Place, message: Message) -> Read:
+        offset, value = message.offset(), message.value()
+        assert offset is not None
+        if message.error() is not None:
+            return Read(place, offset, None, b"", 0, None, None)
+        event = self._codec.decode_event(value)
+        headers = decode_headers(message.headers())  # type: ignore[arg-type]
+        return Read(place, offset, message.key(), value or b"", max(0, message.timestamp()[1]), event, headers)
 
     def _place(self, message: Message) -> Place:
         topic, partition = message.topic(), message.partition()

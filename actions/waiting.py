@@ -21,10 +21,11 @@ BYTES = 3 * 1024 * 1024
 
 
 class Waiting(NamedTuple):
-    """A delivery that is due at a time."""
+    """A delivery that is due at a time. ``asked``: what is to be known of those before it by then."""
 
     delivery: Delivery
     due_ms: int
+    asked: int = 0
 
 
 class WaitingRoom:

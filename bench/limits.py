@@ -28,7 +28,7 @@ def main(decodes: bool) -> None:
     decode = Codec().decode_state
     partitions = assignment(settings)
     total = sum(end - partition.offset for partition, end in partitions.items())
-    consumer = Consumer({**table_reader(settings, "limit"), "enable.partition.eof": False})
+    consumer = Consumer({**table_reader(settings), "enable.partition.eof": False})
     consumer.assign(list(partitions))
     messages = consumer.consume(BATCH, 10)
     began_s, began_cpu_s = perf_counter(), _cpu_s()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -9,8 +10,10 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic, sleep, time
 from typing import NamedTuple, Self
 
 from topology.java import die_with_parent
@@ -52,6 +55,7 @@ class ServiceProcess:
     def __init__(self, command: Sequence[str], env: Mapping[str, str], log: Path) -> None:
         self._port = _free_port()
         self._log = log
+        self._began_s = monotonic()
         with log.open("wb") as out:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *command],
@@ -67,6 +71,15 @@ class ServiceProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.leave()
+
+    def kill(self) -> None:
+        """Ends it with SIGKILL."""
+        self._process.kill()
+        self._process.wait()
+
+    def leave(self) -> None:
+        """Asks it to leave and waits for its end."""
         self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(12)
@@ -101,6 +114,37 @@ class ServiceProcess:
             return 0
         start = metric + "{"
         return sum(int(float(line.rsplit(" ", 1)[1])) for line in text.splitlines() if line.startswith(start))
+
+    def labels(self, metric: str, having: str, label: str) -> list[str]:
+        """A label's values in a metric's series that have another; none while it does not answer."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=5) as answer:
+                text: str = answer.read().decode()
+        except OSError:
+            return []
+        start, name = metric + "{", f'{label}="'
+        series = [line for line in text.splitlines() if line.startswith(start) and having in line]
+        return [line.partition(name)[2].partition('"')[0] for line in series]
+
+    def log_lines(self) -> list[tuple[float, str]]:
+        """What it has logged, each entry with its time as `monotonic` has it."""
+        ahead_s = time() - monotonic()
+        found = []
+        for line in self._log.read_text(errors="replace").splitlines():
+            with suppress(ValueError, KeyError):
+                at_s = datetime.fromisoformat(json.loads(line)["timestamp"]).timestamp()
+                found.append((at_s - ahead_s, line))
+        return found
+
+    def logged_after_s(self, event: str, timeout_s: float = 30) -> float:
+        """Seconds from its start to its first log entry of that name."""
+        while True:
+            for at_s, line in self.log_lines():
+                if json.loads(line).get("event") == event:
+                    return at_s - self._began_s
+            if monotonic() - self._began_s > timeout_s:
+                raise SystemExit(f"it has not logged {event!r}: {self.last_words()}")
+            sleep(0.02)
 
     def cpu_s(self) -> float:
         """User and system time of all its threads."""

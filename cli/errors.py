@@ -32,8 +32,6 @@ _ADVICE = {
     KafkaError._ALL_BROKERS_DOWN: _REACH,
     KafkaError._TIMED_OUT: _REACH,
     KafkaError._RESOLVE: "is the address right (--bootstrap-servers, BOOTSTRAP_SERVERS)?",
-    KafkaError._AUTHENTICATION: "check KAFKA_CONFIG_SASL_USERNAME and its fellows.",
-    KafkaError.TOPIC_AUTHORIZATION_FAILED: "this user lacks the right to the topic.",
     KafkaError.UNKNOWN_TOPIC_OR_PART: "create the topics first: automations topology apply",
     KafkaError._UNKNOWN_TOPIC: "create the topics first: automations topology apply",
     KafkaError._UNKNOWN_PARTITION: "create the topics first: automations topology apply",

@@ -5,12 +5,15 @@ import sys
 import typer
 from confluent_kafka import KafkaException
 
-from cli.commands import apply, demo, dlq, services, simulate, tail, test_action, topology
+from cli.commands import apply, backtest, demo, dlq, services, simulate, tail, test_action, topology
 from cli.errors import CommandError, explain_kafka
 from cli.screen import Screen
 from schemas.codec import RegistryError
 from streams.control_writer import ControlWriteError
+from streams.errors import StateError
+from streams.history import HistoryLost
 from streams.topic_reader import ReadTimeout
+from topology.access import AccessDenied, is_denial
 from topology.cluster import TopologyError
 from topology.embedded import EmbeddedKafkaError
 from topology.setting_errors import SettingError
@@ -38,6 +41,7 @@ demo.register(app)
 topology.register(app)
 services.register(app)
 apply.register(app)
+backtest.register(app)
 tail.register(app)
 dlq.register(app)
 test_action.register(app)
@@ -56,11 +60,13 @@ def run(arguments: list[str]) -> int:
         app(args=arguments, prog_name="automations", standalone_mode=True)
     except CommandError as error:
         return _told(screen, error, error.exit_code)
-    except SettingError as error:
+    except (SettingError, StateError) as error:
         return _told(screen, error, 2)
-    except (ControlWriteError, EmbeddedKafkaError, ReadTimeout, RegistryError, TopologyError) as error:
+    except (ControlWriteError, EmbeddedKafkaError, HistoryLost, ReadTimeout, RegistryError, TopologyError) as error:
         return _told(screen, error, 1)
     except KafkaException as error:
+        if is_denial(error.args[0]):
+            return _told(screen, AccessDenied.told(error.args[0]), 2)
         return _told(screen, explain_kafka(error), 1)
     except KeyboardInterrupt:
         screen.error("stopped", "quiet")

@@ -9,6 +9,9 @@ import typer
 from cli.errors import WrongUse
 from topology.settings import SettingError, Settings
 
+NO_KAFKA = "none.invalid:9092"
+"""An address for settings that need one, where no Kafka is asked."""
+
 BootstrapServers = Annotated[
     str | None,
     typer.Option("--bootstrap-servers", metavar="HOST:PORT", help="Kafka to use. [BOOTSTRAP_SERVERS]"),

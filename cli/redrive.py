@@ -11,21 +11,21 @@ from actions.services import services_of
 from cli.codecs import codec_for
 from cli.dead_letters import DeadLetter, OpenLetters, Wanted
 from cli.errors import Refused
-from cli.reach import require_topic
+from cli.reach import require
 from schemas.delivery_headers import REDRIVEN, DeliveryHeaders, encode_headers
 from streams.fenced_writer import FencedWriter, Outgoing, Overtaken, WriteError
 from streams.topic_reader import scan
 from topology.names import EVENTS_DLQ, RETRY_1M
+from topology.rights import REDRIVE_WRITER
 from topology.settings import Settings
 
-WRITER = "automations-redrive"
 BATCH_LETTERS = 500
 BATCH_BYTES = 8 * 1024 * 1024
 
 
 def open_letters(settings: Settings, wanted: Wanted, *, keep_records: bool = False) -> OpenLetters:
     """The dead letters that are open now. Raises ``Refused`` where there is no such topic."""
-    require_topic(settings, EVENTS_DLQ)
+    require(settings, "dlq list")
     found = OpenLetters(codec_for(settings).decode_event, services_of(settings), wanted, keep_records=keep_records)
     for read in scan(settings, settings.topic(EVENTS_DLQ)):
         found.take(read)
@@ -38,9 +38,8 @@ def redrive(settings: Settings, wanted: Wanted, sent: Callable[[Sequence[DeadLet
     Raises ``Refused`` when another redrive began meanwhile, or a batch's fate is unknown: what was told as sent
     is sent, and running it again sends none twice.
     """
-    require_topic(settings, EVENTS_DLQ)
-    require_topic(settings, RETRY_1M)
-    writer = FencedWriter(settings, WRITER)
+    require(settings, "dlq redrive")
+    writer = FencedWriter(settings, REDRIVE_WRITER)
     done = 0
     try:
         writer.fence()

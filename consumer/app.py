@@ -20,6 +20,7 @@ from streams.partition import Logic, Unread
 from streams.store import Store
 from topology.names import FLOW_RUN_STATE
 from topology.partitioner import Partitioner, partition_of
+from topology.settings import Settings
 
 
 class Options(NamedTuple):
@@ -30,6 +31,12 @@ class Options(NamedTuple):
     partitioner: Partitioner = "murmur2"
     finished_states: tuple[str, ...] = ()
     ui_base_url: str | None = None
+
+
+def options_of(settings: Settings) -> Options:
+    """What the settings say of it."""
+    timing = Timing(settings.grace_ms, settings.clock_tolerance_ms, settings.late_ms)
+    return Options(timing, settings.topic_prefix, settings.partitioner, settings.finished_states, settings.ui_base_url)
 
 
 class ConsumerApp:

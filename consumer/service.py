@@ -10,20 +10,22 @@ from time import monotonic
 import structlog
 from confluent_kafka import KafkaException
 
-from consumer.app import ConsumerApp, Options
-from consumer.timing import Timing
+from consumer.app import ConsumerApp, options_of
 from consumer.watch import Watch
 from schemas.codec import Codec, RegistryError
 from schemas.control import InvalidControl
 from schemas.records import AutomationEvent
 from schemas.registry import RegistrySource
+from streams.denied import Denied
 from streams.errors import Lost, StateError
 from streams.http_endpoints import Endpoints
 from streams.loop import Loop
 from streams.metrics import Metrics
 from streams.telemetry import configure_logging
+from topology.access import AccessDenied
 from topology.cluster import Cluster, TopologyError
 from topology.names import AUTOMATIONS, INPUTS
+from topology.rights import rights_of
 from topology.settings import SettingError, Settings
 from topology.topics import changelog_of
 
@@ -42,16 +44,20 @@ REGISTRY_S = 2
 LEAVE_WITHIN_S = 8.5
 
 
-def run(settings: Settings, *, accept_gap: bool = False) -> int:
-    """Runs until SIGTERM or SIGINT; the process's exit code: 0, 1 = failed, 2 = wrong settings or state.
+def run(settings: Settings, *, accept_gap: bool = False, loop: type[Loop] = Loop) -> int:
+    """Runs ``loop`` until SIGTERM or SIGINT; the process's exit code: 0, 1 = failed, 2 = wrong settings or state.
 
     For the main thread of a process of its own. After a signal it leaves within 10 s.
     """
     configure_logging(settings)
-    service = _Service(settings, accept_gap)
+    service = _Service(settings, accept_gap, loop)
     service.stop_on_signals()
     try:
         return service.serve()
+    except Denied as error:
+        needed = rights_of("consumer", settings)
+        log.error("the consumer stops", problem=str(AccessDenied.told(error.error, needed)))
+        return MISUSED
     except (SettingError, StateError) as error:
         log.error("the consumer can't start" if not service.loops else "the consumer stops", problem=str(error))
         return MISUSED
@@ -63,8 +69,9 @@ def run(settings: Settings, *, accept_gap: bool = False) -> int:
 class _Service:
     """One consumer process: its endpoints, and one loop after another."""
 
-    def __init__(self, settings: Settings, accept_gap: bool) -> None:
+    def __init__(self, settings: Settings, accept_gap: bool, loop: type[Loop]) -> None:
         self.loops = 0
+        self._make_loop = loop
         self._settings = settings
         self._accept_gap = accept_gap
         self._stopping = threading.Event()
@@ -102,8 +109,8 @@ class _Service:
         threading.Thread(target=self._watch_for_hangs, daemon=True).start()
         log.info("the consumer starts", http_port=endpoints.port, group=settings.consumer_group)
         try:
-            widths = self._checked_topics()
-            while widths is not None and not self._stopping.is_set():
+            # Each time anew: rights may have been taken away, which clients tell in unlike words.
+            while (widths := self._checked_topics()) is not None:
                 self._one_loop(widths)
         finally:
             endpoints.stop()
@@ -124,8 +131,8 @@ class _Service:
             except RegistryError as error:
                 log.warning("waiting for the Schema Registry", problem=str(error))
                 self._stopping.wait(RETRY_S)
-        app = ConsumerApp(_options(settings), codec, registry is not None)
-        loop = self._loop = Loop(settings, app, widths, self._watch, self._accept_gap)
+        app = ConsumerApp(options_of(settings), codec, registry is not None)
+        loop = self._loop = self._make_loop(settings, app, widths, self._watch, self._accept_gap)
         self.loops += 1
         gauges_s = monotonic()
         try:
@@ -189,16 +196,15 @@ class _Service:
                 os._exit(FAILED)
 
 
-def _options(settings: Settings) -> Options:
-    timing = Timing(settings.grace_ms, settings.clock_tolerance_ms, settings.late_ms)
-    return Options(timing, settings.topic_prefix, settings.partitioner, settings.finished_states, settings.ui_base_url)
-
-
 def _widths(settings: Settings) -> dict[str, int]:
     """Partition counts of the inputs. Raises ``SettingError`` where a topic is not fit to be trusted."""
     changelogs = {settings.topic(name): changelog_of(settings, name) for name in INPUTS}
     names = [*changelogs, settings.topic(AUTOMATIONS), *changelogs.values()]
-    found = Cluster(settings).find(names)
+    cluster = Cluster(settings)
+    missing = cluster.missing(rights_of("consumer", settings))
+    if missing:
+        raise SettingError(f"there is no topic {missing[0]}: run `automations topology apply`")
+    found = cluster.find(names)
     for name in names:
         if name not in found:
             raise SettingError(f"there is no topic {name}: run `automations topology apply`")
@@ -208,6 +214,12 @@ def _widths(settings: Settings) -> dict[str, int]:
                 "Run `automations topology apply`"
             )
     for name, changelog in changelogs.items():
+        policy = found[changelog].config.get("cleanup.policy", "")
+        if "delete" in policy:
+            raise SettingError(
+                f"changelog {changelog} has cleanup.policy={policy}: it would forget state. "
+                "Run `automations topology apply`"
+            )
         if found[name].partitions != found[changelog].partitions:
             raise SettingError(
                 f"topic {name} has {found[name].partitions} partitions, its changelog {changelog} has "

@@ -19,6 +19,7 @@ class Watch:
     def __init__(self, metrics: Metrics, topic_prefix: str) -> None:
         self._metrics = metrics
         self._prefix = topic_prefix
+        self._shown: set[tuple[str, str]] = set()
 
     def committed(self, seconds: float, partitions: dict[Place, Partition]) -> None:
         """A transaction was committed in ``seconds``."""
@@ -46,8 +47,10 @@ class Watch:
     ) -> None:
         """Sets what is so now; ``now_ms`` is broker time."""
         metrics, runs, timers = self._metrics, 0, 0
+        gone, self._shown = self._shown, set()
         for place, partition in partitions.items():
             labels = (place[0].removeprefix(self._prefix), str(place[1]))
+            self._shown.add(labels)
             delay_ms = now_ms - partition.progress_ms if partition.progress_ms >= 0 else 0
             metrics[names.PROGRESS_DELAY_SECONDS].labels(*labels).set(max(0, delay_ms) / 1000)
             metrics[names.LAG_RECORDS].labels(*labels).set(max(0, highs.get(place, 0) - partition.offset))
@@ -55,6 +58,10 @@ class Watch:
             if isinstance(logic, (Runs, Agents)):
                 runs += logic.active_runs
                 timers += logic.armed_timers
+        for labels in gone - self._shown:
+            # Another process tells of it now.
+            metrics[names.PROGRESS_DELAY_SECONDS].remove(*labels)
+            metrics[names.LAG_RECORDS].remove(*labels)
         metrics[names.ACTIVE_RUNS].set(runs)
         metrics[names.ARMED_TIMERS].set(timers)
         metrics[names.INVALID_CONTROL_RECORDS].set(invalid)

@@ -14,7 +14,8 @@ class DeliveryHeaders(NamedTuple):
     """``attempt`` counts the attempts made so far. Times are milliseconds since 1970.
 
     ``recipients_left`` are indexes into the action's list of recipients, ``None`` = nobody has had it.
-    ``redriven_at_ms`` is when somebody last asked for another try: the delivery's age counts from then.
+    ``redriven_at_ms`` is when somebody last asked for another try: the delivery's age counts from then. ``order``
+    is the place of one that was never tried in its lane, as the runner that put it off wrote it.
     """
 
     delivery_id: str
@@ -25,6 +26,7 @@ class DeliveryHeaders(NamedTuple):
     not_before_ms: int | None = None
     recipients_left: tuple[int, ...] | None = None
     redriven_at_ms: int | None = None
+    order: str | None = None
 
 
 MOST_ATTEMPTS = 1_000_000
@@ -51,6 +53,7 @@ def encode_headers(headers: DeliveryHeaders) -> list[tuple[str, bytes]]:
         ("not-before-ms", headers.not_before_ms),
         ("recipients-left", None if left is None else ",".join(map(str, left))),
         ("redriven-at-ms", headers.redriven_at_ms),
+        ("order", headers.order),
     )
     # A name in a config may hold half of a surrogate pair, which has no UTF-8.
     return [(name, str(value).encode(errors="replace")) for name, value in named if value is not None]
@@ -73,6 +76,7 @@ def decode_headers(headers: Iterable[tuple[str, bytes | None]] | None) -> Delive
             numbers.get("not-before-ms"),
             None if left is None else tuple(_within(index, 0, MOST_RECIPIENTS) for index in left.split(",") if index),
             numbers.get("redriven-at-ms"),
+            texts.get("order"),
         )
     except (KeyError, ValueError):
         return None

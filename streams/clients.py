@@ -14,16 +14,18 @@ MAX_POLL_INTERVAL_MS = 60_000
 LEADERS_AGE_MS = 2_000
 
 
-def group_consumer(settings: Settings) -> dict[str, Any]:
+def group_consumer(settings: Settings, transactional_id: str) -> dict[str, Any]:
     """Of the member of the consumer group that reads the inputs. Offsets are committed in transactions."""
     config: dict[str, Any] = {
         **_reader(settings),
         "group.id": settings.consumer_group,
-        # Members that share a client.id make librdkafka's sticky assignor rebalance without end.
-        "client.id": f"automations-consumer-{settings.instance_id or uuid4()}",
+        # Members that share a client.id make librdkafka's sticky assignor rebalance without end. As it is the
+        # producer's id too, the group's members tell whose transactions nobody will end.
+        "client.id": transactional_id,
         "partition.assignment.strategy": "cooperative-sticky",
         "session.timeout.ms": settings.session_timeout_ms,
-        "heartbeat.interval.ms": max(1, settings.session_timeout_ms // 4),
+        # A heartbeat's answer is how a member learns that others have come or gone: partitions wait for that.
+        "heartbeat.interval.ms": max(1, settings.session_timeout_ms // 20),
         "max.poll.interval.ms": max(MAX_POLL_INTERVAL_MS, settings.session_timeout_ms),
         # Where to read is decided from state; a position that the log does not have stops the process.
         "auto.offset.reset": "error",
@@ -35,12 +37,13 @@ def group_consumer(settings: Settings) -> dict[str, Any]:
     return config
 
 
-def table_reader(settings: Settings, name: str) -> dict[str, Any]:
+def table_reader(settings: Settings) -> dict[str, Any]:
     """Of a consumer without a group that reads a topic from its beginning and follows it."""
     return {
         **_reader(settings),
-        # The client wants one; no group is joined and nothing is committed under it.
-        "group.id": f"{settings.consumer_group}-{name}",
+        # The client wants one; it isn't joined and nothing is committed. A name of its own would need a right of
+        # its own.
+        "group.id": settings.consumer_group,
         "auto.offset.reset": "earliest",
     }
 
@@ -85,7 +88,11 @@ def transactional_producer(settings: Settings, transactional_id: str) -> dict[st
     }
 
 
+def transactional_ids(settings: Settings) -> str:
+    """What the transactional ids of all processes of the group begin with."""
+    return f"{settings.topic_prefix}{settings.consumer_group}-"
+
+
 def transactional_id_of(settings: Settings) -> str:
     """Stable for a process with an ``INSTANCE_ID``, else new for each start."""
-    name = settings.instance_id or str(uuid4())
-    return f"{settings.topic_prefix}{settings.consumer_group}-{name}"
+    return transactional_ids(settings) + (settings.instance_id or str(uuid4()))

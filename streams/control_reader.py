@@ -10,6 +10,7 @@ from confluent_kafka import OFFSET_BEGINNING, TIMESTAMP_LOG_APPEND_TIME, Consume
 from streams import clients
 from streams.app import Place
 from streams.control_topic import ControlTopic
+from streams.denied import hold_permitted
 from streams.errors import StateError
 from streams.partition import Unread
 from streams.telemetry import librdkafka_logger
@@ -28,7 +29,7 @@ class ControlReader:
     ) -> None:
         self._control = control
         self._on_append = on_append
-        self._reader = Consumer(clients.table_reader(settings, "control"), logger=librdkafka_logger())
+        self._reader = Consumer(clients.table_reader(settings), logger=librdkafka_logger())
         self._reader.assign([TopicPartition(*place, OFFSET_BEGINNING)])
 
     def poll(self) -> None:
@@ -44,6 +45,7 @@ class ControlReader:
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._control.read_to(message.offset() or 0)
             elif not error.retriable():
+                hold_permitted(error)
                 log.warning("reading the control topic", problem=error.str())
 
     def close(self) -> None:

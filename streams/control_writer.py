@@ -13,6 +13,7 @@ from streams.control_plan import Change, ControlTable, Plan, Refusal
 from streams.fenced_writer import FencedWriter, Outgoing, Overtaken, WriteError
 from streams.topic_reader import read_to_end
 from topology.names import AUTOMATIONS
+from topology.rights import CONTROL_WRITER
 from topology.settings import Settings
 
 
@@ -51,10 +52,10 @@ def read_control(settings: Settings) -> ControlTable:
 def write_control(settings: Settings, decide: Decide) -> tuple[Plan, ControlTable]:
     """Read, decide, write. Returns what was decided (and, unless refused, written) and what was read.
 
-    Raises ``FencedByAnother``, ``ControlWriteError``, ``ReadTimeout`` or ``KafkaException`` (no broker,
-    no topic, no right).
+    Raises ``FencedByAnother``, ``ControlWriteError``, ``ReadTimeout``, ``AccessDenied`` or ``KafkaException``
+    (no broker, no topic).
     """
-    writer = FencedWriter(settings, "automations-control-writer")
+    writer = FencedWriter(settings, CONTROL_WRITER)
     try:
         writer.fence()
         table = read_control(settings)

@@ -17,6 +17,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # its typing l
 )
 
 from streams.app import Place
+from streams.asking import Asked
 
 ANSWER_S = 5.0
 
@@ -70,18 +71,13 @@ def _latest(admin: AdminClient, places: list[Place]) -> list[Future[Any]]:
     return [by_place[place] for place in places]
 
 
-def high_watermarks(admin: AdminClient, places: list[Place]) -> dict[Place, int]:
-    """The ends of ``places``, waiting for them. Raises ``KafkaException``."""
-    if not places:
-        return {}
-    return {place: future.result(ANSWER_S).offset for place, future in zip(places, _latest(admin, places), strict=True)}
+def ends_asked(admin: AdminClient, places: list[Place]) -> Asked[Place]:
+    """Asks for the high watermarks of ``places``."""
+    return Asked(dict(zip(places, _latest(admin, places), strict=True)))
 
 
-def low_watermarks(admin: AdminClient, places: list[Place]) -> dict[Place, int]:
-    """The first offsets of ``places``, waiting for them. Raises ``KafkaException``."""
-    if not places:
-        return {}
-    found = admin.list_offsets({TopicPartition(*place): _EARLIEST for place in places}, request_timeout=ANSWER_S)
-    return {
-        (partition.topic, partition.partition): future.result(ANSWER_S).offset for partition, future in found.items()
-    }
+def beginnings_asked(admin: AdminClient, places: list[Place]) -> Asked[Place]:
+    """Asks for the first offsets of ``places``."""
+    asked = {TopicPartition(*place): _EARLIEST for place in places}
+    found = admin.list_offsets(asked, request_timeout=ANSWER_S)
+    return Asked({(partition.topic, partition.partition): future for partition, future in found.items()})

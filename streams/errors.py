@@ -5,6 +5,7 @@
     +-- Lost          this process's clients can't go on (fenced, outcome of a commit unknown, an open
     |                 transaction that nobody ends): the service makes new ones and restores
     +-- StateError    state, input and settings don't fit together: a person decides; exit code 2
+        +-- Denied    the brokers refuse a right (`streams.denied`)
 
 What librdkafka calls retriable is tried again where it happens and never shows up here.
 """
@@ -31,6 +32,14 @@ def records_gone(where: str, offset: int) -> StateError:
     return StateError(
         f"{where}: the log no longer has offset {offset}: records are gone, or the topic was recreated. "
         "With --accept-gap it goes on, and what began before fires by proof only"
+    )
+
+
+def made_anew(topic: str) -> StateError:
+    """A topic has the name that it had, and is another one."""
+    return StateError(
+        f"topic {topic} was deleted and made anew while it was in use: what lay in it is gone. With --accept-gap it "
+        "goes on, and what began before fires by proof only; the automations topic has to be applied again"
     )
 
 

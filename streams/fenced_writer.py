@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from streams.clients import transactional_producer
+from topology.access import AccessDenied, is_denial
+from topology.rights import Right
 from topology.settings import Settings
 
 TIMEOUT_S = 15
@@ -45,11 +47,13 @@ class Outgoing(NamedTuple):
 class FencedWriter:
     """The one writer of its ``name``, until another one of that name begins.
 
-    All methods raise ``Overtaken`` then, and ``KafkaException`` for what the brokers refuse.
+    All methods raise ``Overtaken`` then, ``AccessDenied`` where a right is missing, and ``KafkaException`` for what
+    else the brokers refuse.
     """
 
     def __init__(self, settings: Settings, name: str) -> None:
-        config = transactional_producer(settings, f"{settings.topic_prefix}{name}")
+        self._id = f"{settings.topic_prefix}{name}"
+        config = transactional_producer(settings, self._id)
         self._producer = Producer(config, logger=_silent_logger())
 
     def fence(self) -> None:
@@ -57,6 +61,8 @@ class FencedWriter:
         try:
             self._again(lambda: self._producer.init_transactions(CALL_S))
         except KafkaException as error:
+            if is_denial(error.args[0]):
+                raise AccessDenied.told(error.args[0], [Right("TransactionalId", self._id, "Write")]) from None
             raise _meaning(error) from None
 
     def write(self, records: Iterable[Outgoing]) -> None:

@@ -10,7 +10,7 @@ An abort takes state back to the last commit and reads on from there. See ``stre
 from __future__ import annotations
 
 from contextlib import suppress
-from time import monotonic, sleep
+from time import monotonic
 
 import structlog
 from confluent_kafka import (
@@ -29,13 +29,16 @@ from streams.app import App, Place, Watcher
 from streams.broker_time import BrokerTime
 from streams.control_reader import ControlReader
 from streams.control_topic import ControlTopic
+from streams.denied import hold_permitted
 from streams.ends import Ends
 from streams.errors import Lost, MustAbort, StateError, more_partitions, records_gone, shut_out_by_twin
 from streams.partition import Partition, Unread
 from streams.position import POSITION_KEY
+from streams.predecessors import Predecessors, peek_positions
 from streams.store import Store
-from streams.takeover import Taken, Takeovers, committed_offsets, peek_positions
+from streams.takeover import Brokers, Taken, Takeovers, seek
 from streams.telemetry import librdkafka_logger
+from streams.topic_ids import TopicIds
 from streams.transaction import Transaction, end_predecessor
 from topology.names import AUTOMATIONS, INPUTS
 from topology.settings import Settings
@@ -44,7 +47,7 @@ from topology.topics import changelog_of
 log = structlog.get_logger()
 
 BATCH = 2_000
-POLL_S = 0.01
+POLL_S = RESTORE_S = 0.01
 ASK_EVERY_S = 0.1
 """How often an idle process asks for the ends."""
 ANCHOR_EVERY_S = 10.0
@@ -60,6 +63,8 @@ class Loop:
 
     ``widths`` gives the partition count of each input topic. Used from one thread.
     """
+
+    transactions: type[Transaction] = Transaction
 
     def __init__(
         self, settings: Settings, app: App, widths: dict[str, int], watcher: Watcher, accept_gap: bool = False
@@ -84,23 +89,26 @@ class Loop:
 
     def _connect(self, settings: Settings, accept_gap: bool) -> None:
         logger = librdkafka_logger()
-        producer = clients.transactional_producer(settings, clients.transactional_id_of(settings))
-        self._transaction = Transaction(producer, self._appended, logger, self._alive)
+        own_id = clients.transactional_id_of(settings)
+        producer = clients.transactional_producer(settings, own_id)
+        self._transaction = self.transactions(producer, self._appended, logger, self._alive)
         self._admin = clients.leaders_admin(settings)
         self._ends = Ends(self._admin)
+        changelogs = [changelog_of(settings, name) for name in INPUTS]
+        self._topic_ids = TopicIds(self._admin, [*self._inputs, self._control_place[0], *changelogs])
         self._control_reader = ControlReader(settings, self._control_place, self._control, self._observe)
-        self._consumer = Consumer(clients.group_consumer(settings), logger=logger)
-        reading = clients.table_reader(settings, "restore")
+        self._consumer = Consumer(clients.group_consumer(settings, own_id), logger=logger)
+        reading, group = clients.table_reader(settings), settings.consumer_group
         self._restore_reader = Consumer(reading, logger=logger)
-        self._takeovers = Takeovers(
-            self._restore_reader,
+        predecessors = Predecessors(
             self._admin,
-            lambda places: committed_offsets(self._consumer, places),
-            lambda changelog, start, end: peek_positions(reading, changelog, start, end),
+            group,
+            (clients.transactional_ids(settings), own_id),
+            lambda changelog, span: peek_positions(reading, changelog, span),
             lambda owner: end_predecessor(producer, owner, logger),
-            self._transaction.transactional_id,
-            accept_gap,
         )
+        asked = Brokers(self._admin, group, self._topic_ids)
+        self._takeovers = Takeovers(self._restore_reader, asked, predecessors, accept_gap)
 
     def start(self) -> None:
         """Ends what an earlier process of the same id left open, and joins the group."""
@@ -119,7 +127,8 @@ class Loop:
         self._take(self._consumer.consume(BATCH, 0 if busy else POLL_S))
         if self._failure is not None:
             raise self._failure
-        self._restore()
+        self._restore(busy)
+        self._topic_ids.watch()
         self._ask()
         self._alive()
 
@@ -208,7 +217,8 @@ class Loop:
                 if anchoring or not partition.noted:
                     position = positions[place] = partition.note()
                     changelog = changelog_of(self._settings, self._inputs[place[0]])
-                    self._transaction.produce(changelog, POSITION_KEY, position.encode(), place[1], anchor=True)
+                    value, beside = position.encode(), partition.beside
+                    self._transaction.produce(changelog, POSITION_KEY, value, place[1], beside, anchor=True)
             if not self._transaction.open:
                 return
             offsets = [TopicPartition(*place, position.offset) for place, position in positions.items()]
@@ -227,7 +237,7 @@ class Loop:
         self._transaction.abort()
         self._watcher.aborted()
         for place, partition in self.active.items():
-            self._seek(place, partition.rollback())
+            seek(self._consumer, place, partition.rollback())
 
     def _take(self, messages: list[Message]) -> None:
         """Sorts what was polled to its partitions."""
@@ -250,8 +260,8 @@ class Loop:
         self._balance_memory()
 
     def _problem(self, place: Place, message: Message, error: KafkaError) -> None:
-        partition = self.active.get(place)
-        code = error.code()
+        partition, code = self.active.get(place), error.code()
+        hold_permitted(error)
         if code == KafkaError._PARTITION_EOF:
             if partition is not None:
                 partition.read_to(message.offset() or 0)
@@ -295,10 +305,11 @@ class Loop:
             self._asked_s = monotonic()
             self._ends.ask([self._control_place, *self.active], now_ms)
 
-    def _restore(self) -> None:
+    def _restore(self, busy: bool) -> None:
         try:
-            taken = self._takeovers.poll()
-        except (KafkaException, TimeoutError) as error:
+            taken = self._takeovers.poll(0 if busy else RESTORE_S)
+        except KafkaException as error:
+            hold_permitted(error.args[0])
             log.warning("restoring waits", problem=str(error))
             return
         for one in taken:
@@ -313,25 +324,13 @@ class Loop:
         as_they_were = self._settings.first_start == "beginning"
         partition.resume(resume.offset, 0 if as_they_were else None, resume.gap)
         self.active[place] = partition
-        self._seek(place, resume.offset)
+        seek(self._consumer, place, resume.offset)
         self._consumer.resume([TopicPartition(*place)])
         self._watcher.restored(seconds)
         log.info(
             "partition at work", partition=partition.where, offset=resume.offset, gap=resume.gap,
             keys=len(partition.store.data), restored_in_s=round(seconds, 3),
         )  # fmt: skip
-
-    def _seek(self, place: Place, offset: int) -> None:
-        give_up_s = monotonic() + 5
-        while True:
-            try:
-                self._consumer.seek(TopicPartition(*place, offset))
-                return
-            except KafkaException as error:
-                # Just after an assignment the client may still be looking for where it would begin itself.
-                if error.args[0].code() != KafkaError._STATE or monotonic() > give_up_s:
-                    raise Lost(f"seeking in {place[0]} [{place[1]}]: {error}") from error
-                sleep(0.01)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.assigned = True

@@ -84,6 +84,8 @@ class Partition:
         self.store = store
         self.queue: deque[Unread] = deque()
         self.position: Position | None = None
+        self.beside: list[tuple[str, bytes]] | None = None
+        """Headers to write with each position."""
         self.offset = 0
         self.progress_ms = -1
         self._log_ms = -1

@@ -53,33 +53,50 @@ class Resume(NamedTuple):
 
 
 def resume_at(
-    where: str, committed: int | None, position: Position | None, low: int, high: int, accept_gap: bool
+    where: str,
+    committed: int | None,
+    position: Position | None,
+    low: int,
+    high: int,
+    accept_gap: bool,
+    input_anew: bool = False,
+    changelog_gap: str | None = None,
 ) -> Resume:
     """Decides where a partition goes on, from its committed offset, its changelog's position and its log.
 
     ``where`` names the partition for the error. ``low`` and ``high`` are the input's first offset and high
-    watermark. Raises `StateError` naming the gap, unless ``accept_gap``.
+    watermark. ``input_anew``: the position is of another topic of that name; ``changelog_gap``: what is known to
+    be missing in the changelog. Raises `StateError` naming the gap, unless ``accept_gap``.
     """
     if committed is None and position is None:
         return Resume(low, gap=False)
-    if committed is not None and position is not None and committed != position.offset:
+    if input_anew and position is not None:
+        gap: str | None = f"the topic was deleted and made anew since its offset {position.offset} was read"
+        offset = low
+    elif committed is not None and position is not None and committed != position.offset:
         raise StateError(
             f"{where}: the changelog stands at offset {position.offset}, the group's committed offset is "
             f"{committed}: they were not written together (a reset of the group's offsets?). Put the "
             f"committed offset back to {position.offset}, or delete both to start anew"
         )
-    known = position.offset if position is not None else committed
-    assert known is not None
-    if committed is None:
-        gap = f"the changelog stands at offset {known}, but the group has no committed offset (deleted or expired)"
-    elif position is None:
-        gap = f"the group's committed offset is {known}, but the changelog is empty (deleted or recreated)"
-    elif known < low:
-        gap = f"offsets {known} to {low - 1} are gone from the log before they were read"
-    elif known > high:
-        gap = f"the committed offset {known} is beyond the log's end {high} (the topic was recreated?)"
     else:
-        return Resume(known, gap=False)
-    if not accept_gap:
+        known = position.offset if position is not None else committed
+        assert known is not None
+        gap = changelog_gap or _gap(known, committed, position, low, high)
+        offset = max(known, low) if known <= high else low
+    if gap is not None and not accept_gap:
         raise StateError(f"{where}: {gap}. With --accept-gap it goes on, and what began before fires by proof only")
-    return Resume(min(max(known, low), high) if known <= high else low, gap=True)
+    return Resume(offset, gap=gap is not None)
+
+
+def _gap(known: int, committed: int | None, position: Position | None, low: int, high: int) -> str | None:
+    """What is missing between state, committed offset and log."""
+    if committed is None:
+        return f"the changelog stands at offset {known}, but the group has no committed offset (deleted or expired)"
+    if position is None:
+        return f"the group's committed offset is {known}, but the changelog is empty (deleted or recreated)"
+    if known < low:
+        return f"offsets {known} to {low - 1} are gone from the log before they were read"
+    if known > high:
+        return f"the committed offset {known} is beyond the log's end {high} (the topic was recreated?)"
+    return None

@@ -9,6 +9,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from topology.kafka_config import client_config
 from topology.settings import Settings
 
+READER_GROUP = "automations-reader"
+"""The client wants one, and looks for its coordinator. It isn't joined, nothing is committed, no right is needed."""
 TIMEOUT_S = 15
 """How long a broker may stay silent before reading gives up."""
 
@@ -34,11 +36,12 @@ class ReadTimeout(Exception):
 def _consumer(settings: Settings, isolation: str, **more: Any) -> Consumer:
     config = {
         **client_config(settings),
-        "group.id": "automations-reader",  # required by the client; no group is joined, no offset committed
+        "group.id": READER_GROUP,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "isolation.level": isolation,
         "auto.offset.reset": "earliest",
+        "log_level": 0,  # who waits for an answer is told why there is none
         "fetch.wait.max.ms": 100,  # how long an empty fetch waits at the broker: the end is told that quickly
         **more,
     }
@@ -102,10 +105,12 @@ def scan(settings: Settings, topic: str) -> Iterator[Read]:
             message = consumer.poll(TIMEOUT_S)
             if message is None:
                 raise ReadTimeout(f"{topic}: the end of partitions {sorted(left)} was not reached in {TIMEOUT_S} s")
+            error = message.error()
+            if error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                continue
             partition, offset = message.partition(), message.offset()
             assert partition is not None
             assert offset is not None
-            error = message.error()
             if error is not None and error.code() == KafkaError._PARTITION_EOF:
                 if offset >= left.get(partition, offset + 1):
                     del left[partition]
@@ -123,7 +128,7 @@ def scan(settings: Settings, topic: str) -> Iterator[Read]:
 def follow(settings: Settings, topic: str, *, from_beginning: bool) -> Iterator[Read]:
     """Every committed record from now on (or from the oldest), without end."""
     spans = watermarks(settings, topic)
-    consumer = _consumer(settings, "read_committed")
+    consumer = _consumer(settings, "read_committed", log_level=6)
     starts = {partition: begin if from_beginning else end for partition, (begin, end) in spans.items()}
     try:
         consumer.assign([TopicPartition(topic, partition, start) for partition, start in starts.items()])
@@ -132,6 +137,8 @@ def follow(settings: Settings, topic: str, *, from_beginning: bool) -> Iterator[
             if message is None:
                 continue
             error = message.error()
+            if error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                continue
             if error is not None:
                 raise KafkaException(error)
             yield _read(message)

@@ -1,7 +1,8 @@
 """One transaction at a time, holding all that a process writes: events, changelogs, positions, offsets.
 
 What an error means is decided here, once: retriable is tried again within the transaction's time, abortable
-raises `MustAbort`, and whatever leaves the outcome unknown raises `Lost`, since only new clients can tell.
+raises `MustAbort`, whatever leaves the outcome unknown raises `Lost`, since only new clients can tell, and a
+right that is missing raises `Denied`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from streams.denied import Denied
 from streams.errors import Lost, MustAbort
+from topology.access import is_denial
 
 CALL_S = 5.0
 """How long one call may block before it is tried again."""
@@ -106,14 +109,20 @@ class Transaction:
         # Read afresh: it carries the generation, which is what shuts out a member that was declared dead.
         metadata = consumer.consumer_group_metadata()
         if offsets:
-            self._call(lambda timeout: self._producer.send_offsets_to_transaction(offsets, metadata, timeout))
+            self._send_offsets(offsets, metadata)
+        self._end()
+        self.open = False
+
+    def _send_offsets(self, offsets: list[TopicPartition], metadata: Any) -> None:
+        self._call(lambda timeout: self._producer.send_offsets_to_transaction(offsets, metadata, timeout))
+
+    def _end(self) -> None:
         try:
             self._call(self._producer.commit_transaction)
         except MustAbort as error:
             if "_TIMED_OUT" in str(error):
                 raise Lost(f"the outcome of a commit is unknown: {error}") from error
             raise
-        self.open = False
 
     def abort(self) -> None:
         """Takes back everything produced since the last commit."""
@@ -153,13 +162,17 @@ class Transaction:
             self._on_wait()
 
 
-def _fatal(error: SystemError) -> Lost:
+def _fatal(error: SystemError) -> Lost | Denied:
     """The client raises a fatal error and then serves one more report: what comes out is Python's complaint."""
+    if isinstance(error.__cause__, KafkaException) and is_denial(error.__cause__.args[0]):
+        return Denied(error.__cause__.args[0])
     return Lost(f"the producer can't go on: {error.__cause__ or error}")
 
 
-def _meaning(error: KafkaException) -> MustAbort | Lost:
+def _meaning(error: KafkaException) -> MustAbort | Lost | Denied:
     found: KafkaError = error.args[0]
+    if is_denial(found):
+        return Denied(found)
     text = f"{found.name()}: {found.str()}"
     if found.txn_requires_abort() and not found.fatal():
         return MustAbort(text)

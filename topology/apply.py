@@ -20,8 +20,10 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # its typing l
     ResourceType,
 )
 
+from topology.access import AccessDenied, is_denial
 from topology.cluster import ANSWER_S, Cluster, TopologyError
 from topology.findings import Finding, TopicFound, findings
+from topology.rights import Right, rights_of
 from topology.settings import Settings
 from topology.topics import TopicSpec, topics
 
@@ -37,9 +39,12 @@ _SETTLED_S = 30
 def apply(settings: Settings, say: Say) -> None:
     """Create missing topics and mend wrong configuration, telling ``say`` each deed as a line.
 
-    Raises ``TopologyError`` when the cluster doesn't answer or refuses, ``SettingError`` for wrong settings.
+    Raises ``TopologyError`` when the cluster doesn't answer or refuses, ``AccessDenied`` (a ``SettingError``) for
+    a missing right, ``SettingError`` for wrong settings.
     """
     cluster = Cluster(settings)
+    # Whether a topic may be made shows when it is made: a right to the whole cluster does as well.
+    cluster.missing(right for right in rights_of("topology apply", settings) if right.operation != "Create")
     specs = topics(settings, cluster.brokers)
     _refuse_too_many_replicas(settings, cluster.brokers)
     found = cluster.find(spec.name for spec in specs)
@@ -68,6 +73,7 @@ def check(settings: Settings) -> list[str]:
     Raises ``TopologyError`` when the cluster doesn't answer.
     """
     cluster = Cluster(settings)
+    cluster.missing(rights_of("topology check", settings))
     specs = topics(settings, cluster.brokers)
     found = cluster.find(spec.name for spec in specs)
     return [finding.line for spec in specs for finding in findings(settings, spec, found)]
@@ -104,6 +110,8 @@ def _create(cluster: Cluster, missing: list[TopicSpec], say: Say) -> None:
         try:
             futures[spec.name].result(ANSWER_S + 5)
         except KafkaException as error:
+            if is_denial(error.args[0]):
+                raise AccessDenied.without(Right("Topic", spec.name, "Create")) from None
             # Another apply at the same time was quicker.
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise TopologyError(f"{spec.name} can't be created: {error.args[0].str()}") from None
@@ -121,6 +129,8 @@ def _mend(cluster: Cluster, finding: Finding, say: Say) -> None:
     try:
         futures[resource].result(ANSWER_S + 5)
     except KafkaException as error:
+        if is_denial(error.args[0]):
+            raise AccessDenied.without(Right("Topic", finding.topic, "AlterConfigs")) from None
         raise TopologyError(f"the configuration of {finding.topic} can't be changed: {error.args[0].str()}") from None
     for name, value in finding.mend.items():
         note = "; records that are there already keep their producers' times" if name == _TIMES else ""

@@ -14,7 +14,7 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -47,6 +47,7 @@ class EmbeddedKafka:
     node's Java heap (``256m`` is enough for tests). ``say`` gets a line when something takes time. With
     ``optimise`` Java compiles as well as it can: a slower start, and more throughput after the first minute.
     If ``fronted``, each node has a second listener for clients behind a proxy: see ``fronts``.
+    ``properties`` are further ones of each node's ``server.properties``: see ``server_properties``.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class EmbeddedKafka:
         say: Say = print,
         optimise: bool = False,
         fronted: bool = False,
+        properties: Mapping[str, str] | None = None,
     ) -> None:
         if nodes not in (1, 3):
             raise EmbeddedKafkaError(f"the embedded Kafka has 1 or 3 nodes, not {nodes}")
@@ -66,6 +68,7 @@ class EmbeddedKafka:
         self._say = say
         self._optimise = optimise
         self._fronted = fronted
+        self._properties = dict(properties or {})
         self._temporary: TempFolder | None = None
         self._folder = Path()
         self._classpath = ""
@@ -179,7 +182,8 @@ class EmbeddedKafka:
         for node in range(1, self._nodes + 1):
             home = self._folder / f"node-{node}"
             home.mkdir(exist_ok=True)
-            (home / "server.properties").write_text(server_properties(node, self._ports, home / "data"))
+            written = server_properties(node, self._ports, home / "data", self._properties)
+            (home / "server.properties").write_text(written)
             try:
                 format_storage(node, home / "data", self._classpath)
             except FormatFailed as error:

@@ -2,6 +2,7 @@
 
 import json
 import socket
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -60,8 +61,15 @@ def _is_free(port: int) -> bool:
         return True
 
 
-def server_properties(node: int, ports: list[NodePorts], data: Path) -> str:
-    """The ``server.properties`` of a node (numbered from 1) of the cluster whose ports are given."""
+LISTS = frozenset({"listeners", "advertised.listeners", "listener.security.protocol.map"})
+"""Properties to which further ones add, so that the node can still be reached as before."""
+
+
+def server_properties(node: int, ports: list[NodePorts], data: Path, more: Mapping[str, str] | None = None) -> str:
+    """The ``server.properties`` of a node (numbered from 1) of the cluster whose ports are given.
+
+    ``more`` stands above what is usual here, and is added to it where it says how the node is reached.
+    """
     own = ports[node - 1]
     voters = ",".join(f"{i}@127.0.0.1:{p.controller}" for i, p in enumerate(ports, start=1))
     replicas = min(3, len(ports))
@@ -100,4 +108,6 @@ def server_properties(node: int, ports: list[NodePorts], data: Path) -> str:
         "num.io.threads": 4,
         "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
     }
+    for name, value in (more or {}).items():
+        properties[name] = f"{properties[name]},{value}" if name in LISTS else value
     return "".join(f"{name}={value}\n" for name, value in properties.items())

@@ -9,13 +9,12 @@ import typer
 from cli.control_changes import apply_records, change, manifest_of, read_files, records_of
 from cli.errors import Refused, WrongUse
 from cli.options import BootstrapServers, TopicPrefix, settings_from
-from cli.reach import require_topic
+from cli.reach import require
 from cli.screen import Screen
 from schemas.control import InvalidControl
 from schemas.manifest import dump
 from streams.control_plan import KINDS, Change, ControlTable, Plan, Refusal, find, label_of, plan_delete
 from streams.control_writer import read_control
-from topology.names import AUTOMATIONS
 
 Files = Annotated[
     list[Path],
@@ -58,7 +57,7 @@ def apply(
     """
     settings = settings_from(bootstrap_servers, topic_prefix)
     manifest = manifest_of(read_files([*files, *(more or [])]))
-    require_topic(settings, AUTOMATIONS)
+    require(settings, "apply --dry-run" if dry_run else "apply")
     changes = apply_records(settings, records_of(settings, manifest), prune=prune, dry_run=dry_run)
     _show(Screen(), changes, dry_run)
 
@@ -92,7 +91,7 @@ def export(
     Example:  automations export > automations.yaml
     """
     settings = settings_from(bootstrap_servers, topic_prefix)
-    require_topic(settings, AUTOMATIONS)
+    require(settings, "export")
     table = read_control(settings)
     _show_invalid(table.invalid)
     records = [record for record in table.records.values() if tenant in (None, record.tenant_id)]
@@ -137,7 +136,7 @@ def delete(
     else:
         kind, name = words
     settings = settings_from(bootstrap_servers, topic_prefix)
-    require_topic(settings, AUTOMATIONS)
+    require(settings, "export" if dry_run else "delete")
 
     def decide(table: ControlTable, _now: object) -> Plan:
         if manifest is not None:

@@ -11,12 +11,11 @@ from cli.codecs import codec_for
 from cli.errors import Refused
 from cli.fleet_producer import FleetProducer
 from cli.options import BootstrapServers, TopicPrefix, settings_from
-from cli.reach import require_topic
+from cli.reach import require
 from cli.screen import Screen
 from cli.simulation import KINDS, Emission, FleetShape
 from cli.simulator import Fleet, RunWindow
 from schemas.ids import named_record_id
-from topology.names import AGENT_HEARTBEAT, FLOW_RUN_STATE
 
 STATES_PER_RUN = 3.55
 """Records of states, duplicates counted, that an average simulated run has."""
@@ -50,8 +49,7 @@ def simulate(
     """
     settings = settings_from(bootstrap_servers, topic_prefix)
     screen = Screen()
-    require_topic(settings, FLOW_RUN_STATE)
-    require_topic(settings, AGENT_HEARTBEAT)
+    require(settings, "simulate")
     deadline_ms = int(deadline * 1000)
     shape = FleetShape(
         tenant_id=tenant,

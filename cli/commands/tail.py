@@ -8,12 +8,13 @@ import typer
 
 from cli.codecs import codec_for
 from cli.options import BootstrapServers, TopicPrefix, settings_from
-from cli.reach import require_topic
+from cli.reach import require
 from cli.screen import Screen
 from cli.tail_lines import Part, event_json, event_parts, result_json, result_parts
 from schemas.codec import Codec, Rejected
 from streams.topic_reader import follow
 from topology.names import ACTION_RESULTS, AUTOMATION_EVENTS
+from topology.rights import Role
 
 FromBeginning = Annotated[
     bool, typer.Option("--from-beginning", help="Start with the oldest that the topic still has.")
@@ -34,14 +35,15 @@ def register(app: typer.Typer) -> None:
 class _Tailed(NamedTuple):
     """A topic whose records people follow: how they are read, and shown as a line or as JSON."""
 
+    role: Role
     topic: str
     decode: Callable[[Codec, bytes | None], Any]
     parts: Callable[[Any], list[Part]]
     fields: Callable[[Any], dict[str, Any]]
 
 
-_EVENTS = _Tailed(AUTOMATION_EVENTS, Codec.decode_event, event_parts, event_json)
-_RESULTS = _Tailed(ACTION_RESULTS, Codec.decode_result, result_parts, result_json)
+_EVENTS = _Tailed("events tail", AUTOMATION_EVENTS, Codec.decode_event, event_parts, event_json)
+_RESULTS = _Tailed("results tail", ACTION_RESULTS, Codec.decode_result, result_parts, result_json)
 
 
 @events_app.command("tail")
@@ -85,7 +87,7 @@ def _tail(
     settings = settings_from(bootstrap_servers, topic_prefix)
     screen = Screen()
     codec = codec_for(settings)
-    require_topic(settings, tailed.topic)
+    require(settings, tailed.role)
     topic = settings.topic(tailed.topic)
     if not screen.plain and not as_json:
         screen.error(f"following {topic}; Ctrl-C ends", "quiet")

@@ -20,8 +20,8 @@ from actions.services import services_of
 from cli.action_trial import first_step, masked, outcome_lines, step_lines
 from cli.control_changes import manifest_of, read_files
 from cli.errors import Refused, WrongUse
-from cli.options import BootstrapServers, TopicPrefix, settings_from
-from cli.reach import require_topic
+from cli.options import NO_KAFKA, BootstrapServers, TopicPrefix, settings_from
+from cli.reach import require
 from cli.sample_events import EVENT_NAMES, SampleIds, fitting_event, misfits, sample_event
 from cli.screen import Screen
 from cli.tail_lines import one_line
@@ -30,12 +30,7 @@ from schemas.control_models import EventType
 from schemas.problems import nearest
 from streams.control_plan import Refusal, find
 from streams.control_writer import read_control
-from topology.names import AUTOMATIONS
 from topology.settings import Settings
-
-NO_KAFKA = "none.invalid:9092"
-"""An address for settings that need one, where no Kafka is asked."""
-
 
 Name = Annotated[
     str | None, typer.Argument(metavar="NAME_OR_ID", help="The action, as `export` names it.", show_default=False)
@@ -146,7 +141,7 @@ def _of_files(files: list[Path], name: str | None, tenant: str | None) -> Action
 
 
 def _applied(settings: Settings, name: str, tenant: str | None) -> Action:
-    require_topic(settings, AUTOMATIONS)
+    require(settings, "test-action")
     table = read_control(settings)
     found = find(table.records, "action", name, tenant)
     if isinstance(found, Refusal):

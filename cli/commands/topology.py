@@ -1,13 +1,34 @@
-"""``topology apply`` and ``topology check``: the topics as they have to be."""
+"""``topology apply``, ``check`` and ``rights``: the topics as they have to be, and who has to be let to them."""
+
+import os
+from enum import StrEnum
+from typing import Annotated
 
 import typer
 
-from cli.errors import Refused
-from cli.options import BootstrapServers, TopicPrefix, settings_from
+from cli.errors import Refused, WrongUse
+from cli.options import NO_KAFKA, BootstrapServers, TopicPrefix, settings_from
+from cli.rights_lines import acl_commands, rights_rows
 from cli.screen import Screen
 from topology import apply as topics
+from topology.rights import ROLES, Role, rights_of
 
-topology_app = typer.Typer(no_args_is_help=True, help="Create or verify the topics.")
+topology_app = typer.Typer(no_args_is_help=True, help="Create or verify the topics; the rights that all need.")
+
+
+class RightsFormat(StrEnum):
+    """How rights are shown."""
+
+    LIST = "list"
+    KAFKA_ACLS = "kafka-acls"
+
+
+Principal = Annotated[str, typer.Option("--principal", metavar="User:NAME", help="Whom the commands grant them to.")]
+For = Annotated[
+    list[str] | None,
+    typer.Option("--for", metavar="ROLE", help=f"Only this one's; repeatable: {', '.join(ROLES)}.", show_default=False),
+]
+As = Annotated[RightsFormat, typer.Option("--format", help="For people, or commands of Kafka's own kafka-acls.sh.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -41,3 +62,33 @@ def check_topics(bootstrap_servers: BootstrapServers = None, topic_prefix: Topic
     if problems:
         raise Refused(f"{len(problems)} {'thing is' if len(problems) == 1 else 'things are'} wrong with the topics")
     screen.line("all topics are as they have to be", "good")
+
+
+@topology_app.command("rights")
+def show_rights(
+    wanted: For = None,
+    principal: Principal = "User:automations",
+    form: As = RightsFormat.LIST,
+    bootstrap_servers: BootstrapServers = None,
+    topic_prefix: TopicPrefix = None,
+) -> None:
+    """Print the least rights (ACLs) that each service and command needs with these settings. Needs no Kafka.
+
+    Example:  automations topology rights --for consumer --principal User:consumer --format kafka-acls
+    """
+    address = bootstrap_servers or os.environ.get("BOOTSTRAP_SERVERS") or NO_KAFKA
+    settings = settings_from(address, topic_prefix)
+    for name in wanted or ():
+        if name not in ROLES:
+            raise WrongUse(f"--for {name!r}: there is no such service or command; there are {', '.join(ROLES)}")
+    roles: list[Role] = [role for role in ROLES if not wanted or role in wanted]
+    screen = Screen()
+    if form == RightsFormat.KAFKA_ACLS:
+        every = dict.fromkeys(right for role in roles for right in rights_of(role, settings))
+        for command in acl_commands(every, principal, address):
+            screen.line(command)
+        return
+    for role in roles:
+        screen.line(role, "title")
+        for operations, what, names in rights_rows(rights_of(role, settings)):
+            screen.line(f"  {operations} on {what}: {names}")

@@ -191,7 +191,7 @@ def check_positions(settings: Settings) -> list[Violation]:
 
 
 def _committed(settings: Settings) -> dict[tuple[str, int], int]:
-    consumer = Consumer({**clients.table_reader(settings, "checker"), "group.id": settings.consumer_group})
+    consumer = Consumer({**clients.table_reader(settings), "group.id": settings.consumer_group})
     asked = [TopicPartition(*place) for place in _places(settings)]
     try:
         return {(one.topic, one.partition): one.offset for one in consumer.committed(asked, 30)}
@@ -206,7 +206,7 @@ def _places(settings: Settings) -> list[tuple[str, int]]:
 def positions(settings: Settings) -> dict[tuple[str, int], Position | None]:
     """The last committed position of each input partition, from the ends of the changelogs."""
     found: dict[tuple[str, int], Position | None] = {}
-    consumer = Consumer({**clients.table_reader(settings, "checker"), "isolation.level": "read_committed"})
+    consumer = Consumer({**clients.table_reader(settings), "isolation.level": "read_committed"})
     try:
         for name in INPUTS:
             changelog = changelog_of(settings, name)

@@ -52,6 +52,8 @@ class Receiver:
         self.received: list[Received] = []
         self.answers: dict[str, list[int]] = {}
         """By path: the statuses of the first answers; the usual one afterwards."""
+        self.patience_s: list[int] = []
+        """What its next answers of 429 ask for."""
         self.usual: Callable[[str], int] = lambda _: 200
         """What is answered to an event of this id."""
         self._thread = Thread(target=self._serve, daemon=True)
@@ -77,7 +79,8 @@ class Receiver:
             status = left.pop(0) if left else self.usual(event_id)
             self.received.append(Received(request.path, event_id, time.monotonic(), json.loads(text), status, now_s))
         await asyncio.sleep(self.delay_s)
-        return web.Response(status=status, text="ok")
+        asked = {"Retry-After": str(self.patience_s.pop(0))} if status == 429 and self.patience_s else {}
+        return web.Response(status=status, text="ok", headers=asked)
 
     def _serve(self) -> None:
         async def serve() -> None:

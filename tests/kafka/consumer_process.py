@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,17 @@ ROOT = Path(__file__).parents[2]
 SESSION_MS, GRACE_MS = 6_000, 2_000
 
 
-class ConsumerProcess:
-    """``automations consumer`` in a process of its own, told everything by its environment.
+CONSUMER = ("cli", "consumer")
+"""The module that is run, and what it is told first."""
 
-    ``module`` is what Python runs, with its arguments; whatever it is, it does not outlive this process.
+
+class ConsumerProcess:
+    """``automations consumer`` (or another module) in a process of its own, told everything by its environment.
+
+    Whatever becomes of this process, that one does not outlive it.
     """
 
-    def __init__(
-        self, settings: Settings, log: Path, *args: str, module: Sequence[str] = ("cli", "consumer"), **env: str
-    ) -> None:
+    def __init__(self, settings: Settings, log: Path, command: tuple[str, ...], env: dict[str, str]) -> None:
         self.log = log
         self._port: int | None = None
         variables = {
@@ -43,7 +45,7 @@ class ConsumerProcess:
         }
         with log.open("ab") as out:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", *module, *args],
+                [sys.executable, "-m", *command],
                 cwd=ROOT,
                 env=variables,
                 stdin=subprocess.DEVNULL,
@@ -147,8 +149,12 @@ class Fleet:
         self._settings, self._folder, self._env = settings, folder, env
 
     def start(self, *args: str, **env: str) -> ConsumerProcess:
+        return self.run((*CONSUMER, *args), env)
+
+    def run(self, command: tuple[str, ...], env: dict[str, str]) -> ConsumerProcess:
+        """Starts a module of a test's own that is a consumer too."""
         log = self._folder / f"consumer-{len(self.processes)}.log"
-        process = ConsumerProcess(self._settings, log, *args, **{**self._env, **env})
+        process = ConsumerProcess(self._settings, log, command, {**self._env, **env})
         self.processes.append(process)
         return process
 

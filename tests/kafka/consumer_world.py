@@ -245,6 +245,20 @@ def comparable(events: Iterable[AutomationEvent]) -> list[Json]:
     return sorted(made, key=lambda fields: (fields["timestamp"], fields["id"]))
 
 
+def differences(found: list[Json], expected: list[Json]) -> list[str]:
+    """What is missing, what is there besides, and which fields differ: a few of each, for whoever reads it."""
+    by_id, wanted = ({event["id"]: event for event in events} for events in (found, expected))
+    lacking = [f"missing: {wanted[one]}" for one in wanted.keys() - by_id.keys()]
+    besides = [f"besides: {by_id[one]}" for one in by_id.keys() - wanted.keys()]
+    fields = [
+        f"{one}: {name} is {by_id[one][name]!r}, not {wanted[one][name]!r} in {wanted[one]}"
+        for one in by_id.keys() & wanted.keys()
+        for name in wanted[one]
+        if by_id[one][name] != wanted[one][name]
+    ]
+    return [*lacking[:3], *besides[:3], *fields[:3]]
+
+
 def history_of(settings: Settings, later_ms: int = 0) -> History:
     """What lies in the topics, with the brokers' log times; its end is ``later_ms`` after the last record."""
     states, beats, controls = (

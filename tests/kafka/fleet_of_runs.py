@@ -4,7 +4,6 @@ import random
 from collections.abc import Sequence
 
 from tests.kafka.consumer_world import ControlEntry, automation, on_states, sla
-from tests.oracle.oracle import Json
 
 TENANTS = [f"tenant-{n}" for n in range(4)]
 GROUPS = [f"group-{n}" for n in range(12)]
@@ -77,17 +76,3 @@ def life(random_: random.Random, begins_s: float) -> list[tuple[float, str, int]
     if fate < 0.44:
         return [*told, (start + 0.02, "Custom", 4), (end, "Success", 5)]
     return [*told, (end, "Success", 4)]
-
-
-def differences(found: list[Json], expected: list[Json]) -> list[str]:
-    """What is missing, what is there besides, and which fields differ: a few of each, for whoever reads it."""
-    by_id, wanted = ({event["id"]: event for event in events} for events in (found, expected))
-    lacking = [f"missing: {wanted[one]}" for one in wanted.keys() - by_id.keys()]
-    besides = [f"besides: {by_id[one]}" for one in by_id.keys() - wanted.keys()]
-    fields = [
-        f"{one}: {name} is {by_id[one][name]!r}, not {wanted[one][name]!r} in {wanted[one]}"
-        for one in by_id.keys() & wanted.keys()
-        for name in wanted[one]
-        if by_id[one][name] != wanted[one][name]
-    ]
-    return [*lacking[:3], *besides[:3], *fields[:3]]

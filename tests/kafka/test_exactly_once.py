@@ -9,12 +9,15 @@ from typing import NamedTuple
 
 import pytest
 
+from cli.backtest_live import prove
+from consumer.agreement import Verdict
 from schemas.records import AgentHeartbeat, FlowRunState
 from tests.kafka.consumer_process import GRACE_MS, Fleet, consumers, until
 from tests.kafka.consumer_world import (
     CODEC,
     ControlEntry,
     comparable,
+    differences,
     events_on,
     history_of,
     make_topics,
@@ -23,7 +26,7 @@ from tests.kafka.consumer_world import (
     put_control,
     reading_events,
 )
-from tests.kafka.fleet_of_runs import GROUPS, TENANTS, control, differences, life
+from tests.kafka.fleet_of_runs import GROUPS, TENANTS, control, life
 from tests.oracle.oracle import Rules, expected_events
 from topology.kafka_tools import CONSOLE_CONSUMER, run_tool
 from topology.names import AGENT_HEARTBEAT, AUTOMATION_EVENTS, FLOW_RUN_STATE
@@ -173,6 +176,10 @@ def test_twenty_thousand_runs_give_each_event_once_though_consumers_are_killed_a
         print(f"\n{sent} records, {len(found)} events: {kinds}")
         print(f"all there {settled_s:.1f} s after the last record; clients made anew: {restarts}")
     assert seen_by_java(settings) == len(expected)
+    # What anybody can ask for, with no oracle at hand.
+    proof = prove(settings.model_copy(update={"grace_ms": GRACE_MS}))
+    assert proof.verdict == Verdict(agree=len(expected), ahead=0, unproven=0, counts={}, differences=[])
+    assert proof.behind == 0
 
 
 def seen_by_java(settings: Settings) -> int:

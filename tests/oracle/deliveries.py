@@ -380,8 +380,15 @@ def order(deliveries: Iterable[Delivery], s: Settings) -> Iterator[Violation]:
 
     READING: in the order of the events, for two that follow each other and both succeed at the first attempt, by
     when the receiver first saw them; a destination is a receiver (one URL), or else the result's host. The
-    actions of one event have no order among themselves.
+    actions of one event have no order among themselves. One that its failing destination has put off, without an
+    attempt, for more than `order_s` at once is not about to succeed: who comes later need not wait for it.
     """
+
+    def long_away(d: Delivery) -> bool:
+        told = [(one.headers, one.log_ms) for one in d.letters if one.headers and one.topic != facts.DLQ_TOPIC]
+        least_ms = s.order_s * 1000 - s.late_slack_ms
+        return any(h.attempt == 0 and (h.not_before_ms or 0) - at_ms > least_ms for h, at_ms in told)
+
     lanes: dict[tuple[str, str | None, str], list[Delivery]] = defaultdict(list)
     for d in deliveries:
         event = d.seen.event
@@ -394,5 +401,5 @@ def order(deliveries: Iterable[Delivery], s: Settings) -> Iterator[Violation]:
                 d.posts[0].at_s * 1000 if d.posts else d.results[0].result.started_at if d.results else 0.0
                 for d in (before, after)
             )
-            if both and before.seen is not after.seen and second < first:
+            if both and before.seen is not after.seen and second < first and not long_away(before):
                 yield Violation("order_violated", after.id, f"at {second}, before {before.id} at {first}")

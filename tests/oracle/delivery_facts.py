@@ -121,6 +121,7 @@ class Settings(NamedTuple):
     mute_s: float = 5
     redrive_s: float = 10
     prompt_s: float | None = None
+    order_s: float = 300
     slack_ms: float = 50
     late_slack_ms: float = 2_000
     settled: bool = True

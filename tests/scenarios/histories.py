@@ -172,7 +172,15 @@ class _Fleet:
 
 
 def execute(told: History, by: Rules, random: Random) -> list[dict[str, object]]:
-    """One execution of a history: lagging, batched, restarted, aborted and repartitioned at random."""
+    """The events of one execution of a history."""
+    return events_of(executed(told, by, random))
+
+
+def executed(told: History, by: Rules, random: Random, *, to_the_end: bool = True) -> Driver:
+    """One execution of a history: lagging, batched, restarted, aborted and repartitioned at random.
+
+    Unless ``to_the_end``, it stops somewhere on the way.
+    """
     driver = driver_for(told, by)
     fleet: _Fleet | None = None
     start_ms = told.first_start_ms or 0
@@ -190,8 +198,9 @@ def execute(told: History, by: Rules, random: Random) -> list[dict[str, object]]
     driver.clock_ms = told.end_ms
     while random.random() < 0.8:
         fleet.something_happens()
-    fleet.settle()
-    return events_of(driver)
+    if to_the_end:
+        fleet.settle()
+    return driver
 
 
-__all__ = ["Appended", "execute", "history", "rules"]
+__all__ = ["Appended", "execute", "executed", "history", "rules"]

@@ -6,6 +6,7 @@ import pytest
 
 from streams.errors import StateError
 from streams.testing import Process
+from tests.oracle.oracle import expected_events
 from tests.scenarios.world import Play, World, seconds, told
 from topology.names import AGENT_HEARTBEAT, FLOW_RUN_STATE
 
@@ -114,6 +115,28 @@ def test_downtime_over_a_run_that_ended_in_time_fires_nothing() -> None:
     play = Play(World(partitions=1).sla("NF").state(100, "Running", 1).state(150, "Success", 2)).until(0)
     play.until(101).work(play.driver.start())
     assert play.until(9_999).work(play.driver.start()).events == []
+
+
+def test_days_of_downtime_with_runs_that_live_meanwhile_change_no_event() -> None:
+    """Three processes, each away for ten to a thousand times the SLAs' durations; what falls between is told once."""
+    world = World(partitions=2).on_failed().sla("NF").sla("NS", groups=["g"]).agents(after=90)
+    for n in range(0, 200_000, 500):
+        run, late = f"run-{n}", n % 1_500 == 0
+        world.state(n, "Scheduled", 1, run=run, scheduled=n).state(
+            n + (70 if n % 2_000 == 0 else 5), "Running", 2, run=run
+        )
+        if n % 3_500:
+            world.state(n + (200 if late else 50), "Failed" if n % 1_000 else "Success", 3, run=run)
+        if not 50_000 < n < 90_000:
+            world.beat(n).beat(n + 60)
+    history = world.history(201_000)
+    play = Play(world).until(0)
+    for at in (0, 30, 1_000, 11_000, 100_000, 100_030, 201_000):
+        play.until(at).work(play.driver.start())
+    assert play.events == expected_events(history, world.rules)
+    assert {event["event_name"] for event in play.events} == {
+        "FlowRunStateChangedEvent", "FlowSLAFailedEvent", "AgentSLAFailedEvent"
+    }  # fmt: skip
 
 
 # The first start

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -155,19 +155,28 @@ def driver_for(history: History, rules: Rules) -> Driver:
 
 def events_of(driver: Driver) -> list[dict[str, Any]]:
     """The events that a read_committed reader has seen, as the oracle gives them, with doubles left in."""
-    return sorted(_events(driver), key=lambda event: (event["timestamp"], event["id"]))
+    return comparable(committed_events(driver))
 
 
-def _events(driver: Driver) -> Iterator[dict[str, Any]]:
+def committed_events(driver: Driver) -> Iterator[AutomationEvent]:
+    """The events that a read_committed reader has seen, in order."""
     for output in driver.committed:
         if output.topic == AUTOMATION_EVENTS:
             event = CODEC.decode_event(output.value)
             assert isinstance(event, AutomationEvent), event
-            fields = event._asdict()
-            detected_at = fields.pop("detected_at")
-            assert event.event_name == "FlowRunStateChangedEvent" or detected_at > event.timestamp
-            fields["actions"] = json.loads(fields["actions"])
-            yield fields
+            yield event
+
+
+def comparable(events: Iterable[AutomationEvent]) -> list[dict[str, Any]]:
+    """Events as the oracle gives them, doubles left in; ``detected_at`` is held to be after the fact."""
+    found = []
+    for event in events:
+        fields = event._asdict()
+        detected_at = fields.pop("detected_at")
+        assert event.event_name == "FlowRunStateChangedEvent" or detected_at > event.timestamp
+        fields["actions"] = json.loads(fields["actions"])
+        found.append(fields)
+    return sorted(found, key=lambda event: (event["timestamp"], event["id"]))
 
 
 def append(driver: Driver, record: Append) -> None:

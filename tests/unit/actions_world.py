@@ -16,6 +16,7 @@ from actions.ledger import Ledger
 from actions.mutes import Mutes
 from actions.offsets import Resumed
 from actions.outbox import Entry, Record
+from actions.parked import Knowledge, Parked
 from actions.pulse import Pulse
 from actions.runner import Means, Runner
 from actions.schedule import Schedule
@@ -105,9 +106,10 @@ class World:
         self.pulse.start()
         secrets = SecretStore(None, self.secrets)
         means = Means(self.send, secrets, Services(), self.mutes, self.clock, self.pulse, lambda: 0.5)
-        self.runner = Runner(
-            Limits(schedule, 12, DAY_MS), means, self.codec, self.lanes, self.backlog, self.book, Telling(Metrics())
-        )
+        self.parked = Parked()
+        limits = Limits(schedule, 12, DAY_MS)
+        telling = Telling(Metrics())
+        self.runner = Runner(limits, means, self.codec, self.lanes, self.backlog, self.book, telling, self.parked)
         self._next_offset = 0
 
     async def send(self, step: Step, timeout_ms: int | None) -> Reply:
@@ -138,10 +140,15 @@ class World:
             while True:
                 await self.book.commit()
                 if turning:
-                    self.runner.turn()
+                    self.turn()
                 if self.backlog.open([topic for topic, _ in PLACES])[0] == 0:
                     return
                 await asyncio.sleep(0.001)
+
+    def turn(self) -> None:
+        """What is due is taken up; the brokers know of nobody who was put off elsewhere."""
+        self.parked.learn(Knowledge(self.parked.begin(), [], {}))
+        self.runner.turn()
 
     async def sends(self, count: int) -> None:
         """Until so many requests were made."""

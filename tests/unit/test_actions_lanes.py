@@ -1,23 +1,22 @@
 """Which delivery goes next: bounded, fair, in order, and kept from destinations that are closed."""
 
-import heapq
 from collections import Counter, defaultdict
 from itertools import count
-from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from actions.channels.channel import Rate
 from actions.delivery import Delivery
 from actions.health import FAILURES, NEVER, PAUSE_MS, SLOW_MS
 from actions.lanes import HELD_BACK_MS, RETURN_ROOM, Lane, Lanes, Refused
-from actions.row import LONGEST_MS, SETTLE_MS
+from actions.row import LONGEST_MS
 from tests.unit.actions_events import delivery
 
 NOW = 10**9
 HOUR = 3_600_000
+LANE = Lane("to", "run")
 
 STEPS = st.lists(
     st.one_of(
@@ -319,7 +318,7 @@ def test_a_process_that_can_not_keep_up_itself_blames_no_destination_but_a_slow_
         assert fill(lanes, NOW, "strained") == pytest.approx(held, abs=1)
 
 
-def test_no_room_means_a_place_in_a_row_and_nobody_new_of_the_lane_overtakes_it() -> None:
+def test_no_room_means_a_place_in_a_row() -> None:
     lanes = Lanes(each=1)
     paced(lanes, 900, NOW)
     fill(lanes, NOW)
@@ -328,28 +327,24 @@ def test_no_room_means_a_place_in_a_row_and_nobody_new_of_the_lane_overtakes_it(
     waits = [one.for_ms for one in told if one]
     assert waits == sorted(set(waits))
     assert waits[0] >= 1_000
-    lanes.drop(lambda _: True, NOW)
-    assert lanes.add(Lane("to", "other"), delivery(9), NOW) is None, "others have room"
-    assert lanes.add(Lane("to", "run"), delivery(1), NOW + waits[0], returns=True) is not None, "not the first"
-    assert lanes.add(Lane("to", "run"), delivery(0), NOW + waits[0], returns=True) is None
-    last = NOW + waits[-1]
-    late = lanes.add(Lane("to", "run"), delivery(10), last)
-    assert late is not None, "the row is not over"
-    over = last + late.for_ms + SETTLE_MS + 1
-    assert lanes.add(Lane("to", "run"), delivery(11), over) is None, "the row is over"
 
 
-def test_a_row_is_over_as_soon_as_all_of_the_lane_have_come() -> None:
-    lanes, lane = Lanes(each=1), Lane("to", "run")
-    paced(lanes, 900, NOW)
-    fill(lanes, NOW)
-    told = [lanes.add(lane, delivery(number), NOW) for number in range(2)]
-    lanes.drop(lambda _: True, NOW)
-    for number, refused in enumerate(told):
-        assert refused is not None
-        assert lanes.add(lane, delivery(number), NOW + refused.for_ms, returns=True) is None
-    assert told[1] is not None
-    assert lanes.add(lane, delivery(2), NOW + told[1].for_ms + 1) is None
+def test_who_is_to_follow_one_from_elsewhere_comes_just_after_it_and_takes_nobodys_room() -> None:
+    lanes = Lanes(each=1)
+    waits = [lanes.add(LANE, delivery(number), NOW, older_ms=older_ms) for number, older_ms in enumerate((0, 5_000))]
+    assert waits == [Refused("destination_busy", 1_000, exact=True), Refused("destination_busy", 5_001, exact=True)]
+    assert list(lanes.held(LANE)) == []
+    assert lanes.add(Lane("to", "other"), delivery(2), NOW) is None
+
+
+def test_of_a_lane_those_that_queue_or_are_out_are_told_newest_first() -> None:
+    lanes = Lanes()
+    for number in range(3):
+        lanes.add(LANE, delivery(number), NOW)
+    assert lanes.take(NOW) == (LANE, delivery(0))
+    assert list(lanes.held(LANE)) == [delivery(2), delivery(1), delivery(0)]
+    lanes.give_back(LANE, NOW)
+    assert list(lanes.held(LANE)) == [delivery(2), delivery(1)]
 
 
 def test_nobody_is_told_to_wait_for_longer_than_an_hour() -> None:
@@ -357,47 +352,6 @@ def test_nobody_is_told_to_wait_for_longer_than_an_hour() -> None:
     paced(lanes, 60_000, NOW)
     told = [lanes.add(Lane("to", f"run{number}"), delivery(), NOW) for number in range(500)]
     assert max(one.for_ms for one in told if one is not None) == LONGEST_MS
-
-
-@settings(max_examples=100)
-@given(
-    st.integers(0, 2**32), st.integers(1, 4), st.booleans(), st.sampled_from([0, 40, 300, 900]),
-    st.sampled_from([1, 30, 900]),
-)  # fmt: skip
-def test_a_lane_keeps_its_order_however_slow_its_destination(
-    seed: int, each: int, pressed: bool, took_ms: int, gap_ms: int
-) -> None:
-    """What found no room comes back at its time, among what comes new; all succeeds, faster and slower.
-
-    Also one that comes again and finds no room, as its destination has become slower than it seemed.
-    """
-    random, lanes, comes = Random(seed), Lanes(each=each), NOW
-    numbers, serial = Counter[str](), count()
-    events: list[tuple[int, int, str, Lane, Delivery]] = []
-    sent: dict[str, list[int]] = defaultdict(list)
-    for _ in range(60):
-        comes += random.randint(0, gap_ms)
-        subject = f"run{random.randrange(3)}"
-        numbers[subject] += 1
-        one = delivery(numbers[subject])
-        heapq.heappush(events, (comes, next(serial), "new", Lane("to", subject), one))
-    while events:
-        now, _, what, lane, one = heapq.heappop(events)
-        if what == "ends":
-            lanes.health("to").answered(took_ms)
-            lanes.give_back(lane, now)
-        else:
-            refused = lanes.add(lane, one, now, returns=what == "returns", pressed=pressed)
-            if refused is not None:
-                assert refused.exact
-                heapq.heappush(events, (now + refused.for_ms, next(serial), "returns", lane, one))
-        while (taken := lanes.take(now)) is not None:
-            sent[taken[0].subject].append(taken[1].source.offset)
-            lasts = random.choice([took_ms, took_ms, 5 * took_ms])
-            heapq.heappush(events, (now + lasts, next(serial), "ends", *taken))
-    for subject, order in sent.items():
-        assert len(order) == numbers[subject]
-        assert order == sorted(order)
 
 
 def test_what_is_dropped_is_told_and_what_is_out_stays() -> None:

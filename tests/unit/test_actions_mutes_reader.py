@@ -102,11 +102,19 @@ async def test_a_client_that_can_go_on_no_more_is_told() -> None:
         assert read.reader.problem == "_FATAL"
 
 
+async def test_a_right_that_is_missing_ends_it_and_is_told_as_what_it_is() -> None:
+    async with Read() as read:
+        read.topic.next.put([error(KafkaError.TOPIC_AUTHORIZATION_FAILED)])
+        await asyncio.wait_for(read.reader.failed.wait(), 5)
+        assert read.reader.denied is not None
+        assert read.reader.denied.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+
+
 async def test_while_the_topic_can_not_be_read_there_is_a_problem_until_it_can() -> None:
     async with Read() as read:
         read.topic.next.put([record(b"{}", offset=7)])
-        read.topic.next.put([error(KafkaError.TOPIC_AUTHORIZATION_FAILED)])
-        await until(lambda: read.reader.problem == "TOPIC_AUTHORIZATION_FAILED")
+        read.topic.next.put([error(KafkaError.UNKNOWN_TOPIC_OR_PART)])
+        await until(lambda: read.reader.problem == "UNKNOWN_TOPIC_OR_PART")
         # The client tells an end once: it is asked anew, at the same place.
         await until(lambda: read.topic.assigned[-1] == 8)
         assert read.reader.problem is not None

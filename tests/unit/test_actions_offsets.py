@@ -263,3 +263,24 @@ def test_a_mistake_is_loud() -> None:
         with pytest.raises(KeyError):
             offsets.ended(offset, place)
     assert offsets.open_deliveries == 1
+
+
+def test_a_position_passes_what_holds_no_records_and_nothing_that_is_open() -> None:
+    """At a log's end there may be what a killed process wrote in vain: whoever reads the position knows it is none."""
+    offsets = PartitionOffsets()
+    offsets.passed(0)
+    assert not offsets.moved()
+    offsets.passed(3)
+    found = offsets.position("")
+    assert found is not None
+    assert found.offset == 3
+    offsets.read(4, 1)
+    offsets.passed(9)
+    offsets.passed(7)
+    found = offsets.position("")
+    assert found is not None
+    assert (found.offset, resumed(found.metadata, 4).end) == (4, 9)
+    offsets.ended(4, 0)
+    found = offsets.position("")
+    assert found is not None
+    assert found.offset == 9

@@ -72,7 +72,7 @@ async def test_a_long_wait_leaves_through_a_retry_topic_and_goes_on_from_there()
         redriven_at_ms=EVENT.detected_at + 2,
     )  # fmt: skip
     world.come_back(ONE, record)
-    world.runner.turn()
+    world.turn()
     await asyncio.sleep(0.01)
     assert len(world.sent) == 1, "it is not due yet"
     world.clock.at_ms += 600
@@ -211,7 +211,7 @@ async def test_of_a_destination_that_stays_dead_deliveries_end_when_they_are_too
     assert parked.not_before_ms <= world.clock.at_ms + 61_000
     world.clock.at_ms += 61_001
     world.admit(waits, RETRY_1M, parked)
-    world.runner.turn()
+    world.turn()
     await world.book.commit()
     assert [one.status for one in world.results if one.event_id == "waits"] == ["expired"]
     assert len(world.sent) == FAILURES
@@ -225,7 +225,7 @@ async def test_nothing_is_sent_while_nothing_can_be_written_down() -> None:
     await asyncio.sleep(0.02)
     assert world.sent == []
     world.book.is_behind = False
-    world.runner.turn()
+    world.turn()
     await world.sends(1)
     await world.settle()
 

@@ -259,6 +259,13 @@ CLEAN: dict[str, Callable[[], Story]] = {
     "not in order after a failure": lambda: (
         failed_once().event("e2").attempt(1.5, 1, "succeeded", of="e2").attempt(2.1, 2, "succeeded")
     ),
+    "not in order after the destination was closed for long": lambda: (
+        webhook()
+        .letter(0.1, 0, None, topic=RETRY, not_before_ms=ms(360))
+        .event("e2", at=60)
+        .attempt(61, 1, "succeeded", of="e2")
+        .attempt(361, 1, "succeeded")
+    ),
     "of two subjects": lambda: (
         webhook().event("e2", run="r2").attempt(1, 1, "succeeded", of="e2").attempt(2, 1, "succeeded")
     ),
@@ -386,6 +393,16 @@ FAULTY: dict[str, tuple[str, Callable[[], Story]]] = {
     "the second first": (
         "order_violated",
         lambda: webhook().event("e2").attempt(1, 1, "succeeded", of="e2").attempt(2, 1, "succeeded"),
+    ),
+    "the second first, though its destination was closed for a minute only": (
+        "order_violated",
+        lambda: (
+            webhook()
+            .letter(0.1, 0, None, topic=RETRY, not_before_ms=ms(60))
+            .event("e2", at=40)
+            .attempt(41, 1, "succeeded", of="e2")
+            .attempt(61, 1, "succeeded")
+        ),
     ),
     "expired at noon": ("expired_although_young", lambda: webhook().result(DAY / 2, 0, "expired", None)),
     "expired after a redrive": (

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from cli.rights_lines import rights_rows
 from schemas.manifest import Manifest, load
 from streams.metrics import METRICS, CounterSpec, GaugeSpec, Spec
 from topology.names import TOPICS
+from topology.rights import ROLES, rights_of
 from topology.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -66,10 +68,21 @@ def metrics_table() -> str:
     return "\n".join(rows)
 
 
-def between(marker: str) -> str:
-    """What stands in the operations page between a marker and its end."""
-    found = re.search(rf"<!-- {marker} -->\n(.*?)\n?<!-- /{marker} -->", OPERATIONS, re.S)
-    assert found is not None, f"docs/operations.md has no place marked {marker}"
+def rights_table() -> str:
+    """The table of rights with default settings, from their list."""
+    settings = Settings(bootstrap_servers="kafka:9092")
+    rows = ["| for | operations | on | names |", "|---|---|---|---|"]
+    for role in ROLES:
+        for operations, what, names in rights_rows(rights_of(role, settings)):
+            shown = ", ".join(f"`{name}`" for name in names.split(", "))
+            rows.append(f"| `{role}` | {operations} | {what} | {shown} |")
+    return "\n".join(rows)
+
+
+def between(marker: str, page: str = OPERATIONS) -> str:
+    """What stands in a page, the operations page unless told, between a marker and its end."""
+    found = re.search(rf"<!-- {marker} -->\n(.*?)\n?<!-- /{marker} -->", page, re.S)
+    assert found is not None, f"the page has no place marked {marker}"
     return found.group(1)
 
 
@@ -135,6 +148,10 @@ def test_the_operations_page_lists_the_metrics_as_they_are() -> None:
 
 def test_the_operations_page_lists_the_settings_as_they_are() -> None:
     assert between("settings") == settings_table()
+
+
+def test_the_security_page_lists_the_rights_as_they_are() -> None:
+    assert between("rights", (ROOT / "docs/security.md").read_text()) == rights_table()
 
 
 def test_the_readme_s_first_automation_is_valid() -> None:

@@ -51,6 +51,20 @@ def test_state_and_offset_that_were_not_written_together_are_never_joined(accept
         resume_at("runs [0]", 12, at(20), 10, 30, accept_gap)
 
 
+@pytest.mark.parametrize(("committed", "high"), [(20, 30), (None, 30), (5, 30), (20, 12)])
+def test_a_topic_made_anew_is_read_from_its_beginning_once_that_is_accepted(committed: int | None, high: int) -> None:
+    """None of its records was read, whatever offsets say; the group's were deleted with the old topic, or not."""
+    with pytest.raises(StateError, match="made anew since its offset 20"):
+        resume_at("runs [0]", committed, at(20), 3, high, False, input_anew=True)
+    assert resume_at("runs [0]", committed, at(20), 3, high, True, input_anew=True) == Resume(3, gap=True)
+
+
+def test_a_changelog_that_has_lost_state_ends_the_process_unless_the_gap_is_accepted() -> None:
+    with pytest.raises(StateError, match=r"runs \[0\]: its changelog was cut\. With --accept-gap"):
+        resume_at("runs [0]", 20, at(20), 0, 30, False, changelog_gap="its changelog was cut")
+    assert resume_at("runs [0]", 20, at(20), 0, 30, True, changelog_gap="its changelog was cut") == Resume(20, gap=True)
+
+
 @given(
     committed=st.none() | st.integers(0, 50), offset=st.none() | st.integers(0, 50), low=st.integers(0, 25),
     length=st.integers(0, 25),
