@@ -60,8 +60,12 @@ class Backlog:
 
     def open(self, topics: Collection[str]) -> tuple[int, int]:
         """Deliveries of these topics that have not ended, and the bytes of their records."""
-        held = [self._open[topic] for topic in topics if topic in self._open]
-        return sum(deliveries for deliveries, _ in held), sum(size for _, size in held)
+        deliveries = size = 0
+        for topic in topics:
+            held = self._open.get(topic, (0, 0))
+            deliveries += held[0]
+            size += held[1]
+        return deliveries, size
 
     def _count(self, topic: str, deliveries: int, size: int) -> None:
         before = self._open.get(topic, (0, 0))

@@ -45,11 +45,10 @@ The client's errors, by where they come up. "Again" is within the transaction's 
                          the coordinator moves)                 a turn; the others take over
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
-from confluent_kafka import KafkaError
-
-from topology.access import is_denial
+DENIALS = frozenset(f"{what}_AUTHORIZATION_FAILED" for what in ("TOPIC", "GROUP", "TRANSACTIONAL_ID", "CLUSTER"))
+"""What a broker says when a right is missing."""
 
 
 class ClientError(Protocol):
@@ -87,20 +86,20 @@ class StateError(StreamError):
 class Denied(StateError):
     """The brokers refuse this process a right; ``error`` is what they said."""
 
-    def __init__(self, error: KafkaError) -> None:
+    def __init__(self, error: ClientError) -> None:
         super().__init__(f"{error.name()}: {error.str()}")
-        self.error = error
+        self.error: Any = error
 
 
-def hold_permitted(error: object) -> None:
+def hold_permitted(error: ClientError) -> None:
     """Raises ``Denied`` if this is the brokers' word that a right is missing."""
-    if isinstance(error, KafkaError) and is_denial(error):
+    if error.name() in DENIALS:
         raise Denied(error)
 
 
 def of_transaction(error: ClientError) -> StreamError:
     """What an error means that comes up within a transaction, and that trying again does not help against."""
-    if isinstance(error, KafkaError) and is_denial(error):
+    if error.name() in DENIALS:
         return Denied(error)
     text = f"{error.name()}: {error.str()}"
     return MustAbort(text) if error.txn_requires_abort() and not error.fatal() else Lost(text)
@@ -139,6 +138,11 @@ def records_gone(where: str, offset: int) -> StateError:
         f"{where}: the log no longer has offset {offset}: records are gone, or the topic was recreated. "
         "With --accept-gap it goes on, and what began before fires by proof only"
     )
+
+
+def newer_format(what: str) -> StateError:
+    """The changelog holds what this build does not know how to read."""
+    return StateError(f"{what} in the changelog was written by a newer version of this program: run that version")
 
 
 def made_anew(topic: str) -> StateError:

@@ -11,8 +11,7 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from streams.errors import Denied, Lost, MustAbort, StreamError, of_abort, of_commit, of_transaction
-from topology.access import is_denial
+from streams.errors import DENIALS, Denied, Lost, MustAbort, StreamError, of_abort, of_commit, of_transaction
 
 CALL_S = 5.0
 """How long one call may block before it is tried again."""
@@ -155,9 +154,10 @@ class Transaction:
 
 def _fatal(error: SystemError) -> Lost | Denied:
     """The client raises a fatal error and then serves one more report: what comes out is Python's complaint."""
-    if isinstance(error.__cause__, KafkaException) and is_denial(error.__cause__.args[0]):
-        return Denied(error.__cause__.args[0])
-    return Lost(f"the producer can't go on: {error.__cause__ or error}")
+    cause = error.__cause__
+    if isinstance(cause, KafkaException) and cause.args[0].name() in DENIALS:
+        return Denied(cause.args[0])
+    return Lost(f"the producer can't go on: {cause or error}")
 
 
 def end_predecessor(config: dict[str, Any], transactional_id: str, logger: Any = None) -> None:

@@ -101,6 +101,11 @@ class Load:
         if self._sender.flush(180):
             self.failed += len(self._sender)
 
+    def abandon(self) -> None:
+        """Sends no more, whatever is on the way."""
+        self._stopping.set()
+        self._thread.join(5)
+
     def change(self, rng: random.Random, count: int) -> None:
         """Changes so many automations, or what they refer to, in one of several ways each."""
         self._put_control([self._changed(rng) for _ in range(count)])

@@ -14,6 +14,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
+import struct
 import threading
 from collections.abc import Iterable
 from concurrent.futures import Future
@@ -46,8 +48,17 @@ class _Link:
         self.pid: int | None = None
         self.writers = [writer]
 
-    def abort(self) -> None:
+    def close(self) -> None:
+        """Ends it after what is still to be written."""
         for writer in self.writers:
+            writer.close()
+
+    def break_off(self) -> None:
+        """Ends it at once, with a reset to both sides."""
+        for writer in self.writers:
+            with contextlib.suppress(OSError):
+                # With no time to linger the kernel resets the connection.
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
 
 
@@ -101,14 +112,14 @@ class Proxies:
             link.pid = None
         if disturbance.kind == "reset":
             for link in [link for link in self._links if self._touches(link)]:
-                link.abort()
+                link.break_off()
 
     async def _end(self, reset: bool) -> None:
         touched = [link for link in self._links if self._touches(link)]
         self._disturbance = None
         if reset:
             for link in touched:
-                link.abort()
+                link.break_off()
         self._calm.set()
 
     async def _close(self) -> None:
@@ -116,7 +127,7 @@ class Proxies:
         for server in self._servers:
             server.close()
         for link in list(self._links):
-            link.abort()
+            link.break_off()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -130,9 +141,9 @@ class Proxies:
         try:
             await self._pass_through(link, back, reader, writer)
         except OSError:
-            pass  # A side broke off, or the node is down: so does the other.
+            link.break_off()  # A side broke off, or the node is down: so does the other.
         finally:
-            link.abort()
+            link.close()
             self._links.discard(link)
             self._tasks.discard(task)
 
@@ -140,7 +151,7 @@ class Proxies:
         self, link: _Link, back: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         if self._kind(link) == "reset":
-            return
+            raise ConnectionResetError
         while self._kind(link) == "cut":
             await self._calm.wait()
         node_reader, node_writer = await asyncio.open_connection("127.0.0.1", back)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from confluent_kafka import Consumer, TopicPartition
 
 from consumer import run_state, service
-from streams import broker_time, partition, transaction
+from streams import broker_time, loop, partition, transaction
 from streams.position import POSITION_KEY
 from topology.settings import Settings
 
@@ -42,7 +42,7 @@ def offsets_first(settings: Settings) -> None:
 
 
 def no_fencing(settings: Settings) -> None:
-    """Offsets are committed in the name of nobody: a member that was declared dead can commit."""
+    """Offsets are committed in the name of nobody, and no producer is shut out: who was declared dead can commit."""
     nobody = Consumer({"bootstrap.servers": settings.bootstrap_servers, "group.id": settings.consumer_group})
 
     class Nobody:
@@ -55,6 +55,7 @@ def no_fencing(settings: Settings) -> None:
         true(self, Nobody(), offsets)
 
     transaction.Transaction.commit = commit  # type: ignore[method-assign]
+    loop.end_predecessor = lambda config, transactional_id, logger=None: None  # type: ignore[attr-defined]
 
 
 def short_restore(settings: Settings) -> None:

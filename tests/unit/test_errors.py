@@ -5,7 +5,18 @@ from typing import NamedTuple
 import pytest
 from confluent_kafka import KafkaError
 
-from streams.errors import Lost, MustAbort, StateError, StreamError, of_abort, of_commit, of_reading, of_transaction
+from streams.errors import (
+    Denied,
+    Lost,
+    MustAbort,
+    StateError,
+    StreamError,
+    hold_permitted,
+    of_abort,
+    of_commit,
+    of_reading,
+    of_transaction,
+)
 
 
 class Told(NamedTuple):
@@ -51,7 +62,22 @@ def test_a_producer_that_was_shut_out_is_replaced_even_where_the_client_asks_for
 
 
 def test_what_is_neither_abortable_nor_known_is_left_to_new_clients() -> None:
-    assert type(of_transaction(Told(KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED))) is Lost
+    assert type(of_transaction(Told(KafkaError.INVALID_TXN_STATE))) is Lost
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    ],
+)
+def test_a_missing_right_stops_the_process_whatever_else_the_client_says_of_the_error(code: int) -> None:
+    assert type(of_transaction(Told(code, abortable=True))) is Denied
+    with pytest.raises(Denied):
+        hold_permitted(Told(code))
 
 
 def test_a_commit_without_an_answer_is_never_taken_for_aborted() -> None:
