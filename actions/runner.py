@@ -205,10 +205,8 @@ class Runner:
     def _older_ms(self, lane: Lane, delivery: Delivery) -> int | None:
         """In how long an older one of its lane comes from elsewhere; ``None`` if none does."""
         order = place_of(delivery, *lane) if self._parked or delivery.order else None
-        if order is None:
-            return None
         now_ms = self._sure_ms()
-        due_ms = self._parked.behind(delivery.id, order, now_ms)
+        due_ms = None if order is None else self._parked.behind(delivery.id, order, now_ms)
         return None if due_ms is None else now_ms and due_ms - now_ms
 
     def _sure_ms(self) -> int:
@@ -350,8 +348,8 @@ class Runner:
                     attempt=delivery.attempt + 1, tries=delivery.tries + 1, http_status=decision.http_status
                 )
                 self._wait(again, decision.delay_ms)
-        tried = delivery if ends else delivery._replace(http_status=decision.http_status)
-        self._ledger.add(Entry(tried, tuple(records), ends))
+        delivery = delivery if ends else delivery._replace(http_status=decision.http_status)
+        self._ledger.add(Entry(delivery, tuple(records), ends))
 
     def _leaves(self, delivery: Delivery, decision: Decision, delay_ms: int) -> bool:
         """Whether a delivery waits for its next attempt in a retry topic: long, or with more to remember.

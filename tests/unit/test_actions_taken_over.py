@@ -5,6 +5,7 @@ import asyncio
 from actions.exchange import Answer
 from actions.health import FAILURES
 from actions.offsets import resumed
+from actions.schedule import Schedule
 from schemas.ids import delivery_id
 from tests.unit.actions_events import entry, fired
 from tests.unit.actions_world import RETRIES, World
@@ -14,7 +15,7 @@ EVENTS = (AUTOMATION_EVENTS, 0)
 
 
 async def test_a_retry_record_tells_the_last_answer_also_where_another_process_had_it() -> None:
-    before = World(lambda _: Answer(503))
+    before = World(lambda _: Answer(503), Schedule())
     before.admit(fired("e1", entry("a")))
     await before.sends(1)
     await before.runner.drain(1)
