@@ -1,7 +1,7 @@
 # make setup     .venv with the locked dependencies (once; skipped while it is up to date); setup-dev: the tools too
 # make demo      everything on an embedded Kafka; ARGS="--duration 60" and the like go to the command
 # make test      all that has to pass before a change lands: check, then the tests on a real Kafka
-# make check     formatting, lint, types, unit tests and scenarios: under a minute, no Kafka
+# make check     formatting, lint, types, unit tests and scenarios, laws with few examples: under a minute, no Kafka
 # make test-all  test, and the tests that take minutes
 # make faults    20 minutes of faults on three brokers under load, judged by the oracles; MINUTES=5 SEED=n, or
 #                SABOTAGE=name for a consumer broken on purpose, which has to be noticed
@@ -25,6 +25,12 @@ WORKERS ?= 2
 PYTEST := $(PY) -m pytest -n $(WORKERS)
 # A real Prefect server, for the tests alone: what it needs goes with nothing else.
 PREFECT := .venv-prefect
+
+# Of each law's examples make check tries a third; make test tries all.
+EXAMPLES ?= few
+export EXAMPLES
+# What was compiled is kept, also where the environment says not to: compiling anew is a third of a short run.
+export PYTHONDONTWRITEBYTECODE :=
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -65,7 +71,9 @@ $(PREFECT)/.installed: requirements-prefect.lock
 demo: setup
 	@$(VENV)/bin/automations demo $(ARGS)
 
-check: lint unit
+# Side by side: while tests wait, types are checked.
+check: setup-dev
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint unit
 
 lint: setup-dev
 	$(VENV)/bin/ruff format --check $(CODE)
@@ -78,10 +86,12 @@ unit: setup-dev
 kafka: setup-dev setup-prefect
 	$(PYTEST) --dist loadfile -m "kafka and not slow" tests
 
-test: check kafka
+test:
+	@$(MAKE) --no-print-directory check EXAMPLES=all
+	@$(MAKE) --no-print-directory kafka EXAMPLES=all
 
 test-all: test
-	$(PYTEST) --dist loadfile -m slow tests
+	EXAMPLES=all $(PYTEST) --dist loadfile -m slow tests
 
 faults: setup-dev
 	$(PY) -m tests.faults.campaign --minutes $(or $(MINUTES),20) $(SEED:%=--seed %) $(SABOTAGE:%=--sabotage %) $(ARGS)

@@ -36,8 +36,7 @@ from actions.transport.transport import transport_of
 from schemas.codec import Codec, RegistryError, RegistryUnavailable
 from schemas.records import ActionResult
 from schemas.registry import RegistrySource
-from streams.denied import Denied
-from streams.errors import Lost, StateError
+from streams.errors import Denied, Lost, StateError
 from streams.http_endpoints import Endpoints
 from streams.metrics import DELIVERIES_IN_FLIGHT, DELIVERIES_PENDING, Metrics
 from streams.telemetry import configure_logging, librdkafka_logger

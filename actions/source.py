@@ -26,8 +26,7 @@ from schemas.codec import Codec, RegistryUnavailable, Rejected
 from schemas.delivery_headers import DeliveryHeaders, decode_headers
 from schemas.records import AutomationEvent
 from streams.app import Place
-from streams.denied import hold_permitted
-from streams.errors import shut_out_by_twin
+from streams.errors import hold_permitted, shut_out_by_twin
 from streams.telemetry import librdkafka_logger
 from topology.topics import RETRY_1H, RETRY_1M, RETRY_10M
 

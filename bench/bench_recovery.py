@@ -83,6 +83,9 @@ class _World:
             "FLOW_RUN_STATE_PARTITIONS": str(PARTITIONS),
             "AGENT_HEARTBEAT_PARTITIONS": "2",
             "FIRST_START": "beginning",
+            # As an installed program: what was compiled is kept, wherever Python is told not to.
+            "PYTHONDONTWRITEBYTECODE": "",
+            "PYTHONPYCACHEPREFIX": str(folder.parent / "compiled"),
         }
         settings = Settings.from_env(self.env)
         self.session_s = settings.session_timeout_ms / 1000

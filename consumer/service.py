@@ -12,12 +12,10 @@ from confluent_kafka import KafkaException
 
 from consumer.app import ConsumerApp, options_of
 from consumer.watch import Watch
-from schemas.codec import Codec, RegistryError
+from schemas.codec import Codec, RegistryError, SchemaSource
 from schemas.control import InvalidControl
 from schemas.records import AutomationEvent
-from schemas.registry import RegistrySource
-from streams.denied import Denied
-from streams.errors import Lost, StateError
+from streams.errors import Denied, Lost, StateError
 from streams.http_endpoints import Endpoints
 from streams.loop import Loop
 from streams.metrics import Metrics
@@ -120,7 +118,7 @@ class _Service:
     def _one_loop(self, widths: dict[str, int]) -> None:
         """Runs one set of clients until asked to leave, or until it is lost."""
         settings = self._settings
-        registry = RegistrySource(settings.schema_registry_url, REGISTRY_S) if settings.schema_registry_url else None
+        registry = _registry(settings.schema_registry_url)
         codec = Codec(registry, settings.topic_prefix)
         # The id that events are written with is found before anything is decided.
         while not self._stopping.is_set():
@@ -194,6 +192,15 @@ class _Service:
             if monotonic() - self._last_turn_s() > HANGS_AFTER_S:
                 log.error("a call to the Kafka client hangs: ending, so that other members take over")
                 os._exit(FAILED)
+
+
+def _registry(url: str | None) -> SchemaSource | None:
+    if url is None:
+        return None
+    # Its HTTP client takes a third of a start, and most have no registry.
+    from schemas.registry import RegistrySource  # noqa: PLC0415
+
+    return RegistrySource(url, REGISTRY_S)
 
 
 def _widths(settings: Settings) -> dict[str, int]:

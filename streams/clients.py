@@ -5,13 +5,18 @@ from __future__ import annotations
 from typing import Any
 from uuid import uuid4
 
+import structlog
+from confluent_kafka import Consumer, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from topology.kafka_config import admin, client_config
 from topology.settings import Settings
 
+log = structlog.get_logger()
+
 MAX_POLL_INTERVAL_MS = 60_000
 LEADERS_AGE_MS = 2_000
+WARM_UP_S = 5.0
 
 
 def group_consumer(settings: Settings, transactional_id: str) -> dict[str, Any]:
@@ -86,6 +91,18 @@ def transactional_producer(settings: Settings, transactional_id: str) -> dict[st
         "queue.buffering.max.kbytes": 262_144,
         "partitioner": "consistent_random" if settings.partitioner == "crc32" else "murmur2_random",
     }
+
+
+def warm_up(reader: Consumer, topics: list[str]) -> None:
+    """Waits until a reader has a broker and knows its topics' leaders.
+
+    What is asked of it before that fails, and it looks again only each half or whole second.
+    """
+    try:
+        for topic in topics:
+            reader.list_topics(topic, WARM_UP_S)
+    except KafkaException as error:
+        log.warning("a client is not connected yet", problem=str(error))
 
 
 def transactional_ids(settings: Settings) -> str:

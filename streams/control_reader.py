@@ -10,8 +10,7 @@ from confluent_kafka import OFFSET_BEGINNING, TIMESTAMP_LOG_APPEND_TIME, Consume
 from streams import clients
 from streams.app import Place
 from streams.control_topic import ControlTopic
-from streams.denied import hold_permitted
-from streams.errors import StateError
+from streams.errors import StateError, hold_permitted
 from streams.partition import Unread
 from streams.telemetry import librdkafka_logger
 from topology.settings import Settings

@@ -15,6 +15,8 @@ Probe = Callable[[], str | None]
 """Says what is wrong, in one line, or ``None`` if nothing is."""
 
 TEXT = "text/plain; charset=utf-8"
+POLL_S = 0.05
+"""How often the server looks whether to stop: a process that leaves waits for that."""
 CLIENT_TIMEOUT_S = 5
 
 
@@ -36,7 +38,7 @@ class Endpoints:
             return 404, TEXT, b"there are /healthz, /readyz and /metrics\n"
 
         self._server = _Server((host, port), _handler(answer))
-        self._thread = Thread(target=self._server.serve_forever, name="http", daemon=True)
+        self._thread = Thread(target=self._server.serve_forever, args=(POLL_S,), name="http", daemon=True)
 
     @property
     def port(self) -> int:

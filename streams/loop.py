@@ -29,9 +29,8 @@ from streams.app import App, Place, Watcher
 from streams.broker_time import BrokerTime
 from streams.control_reader import ControlReader
 from streams.control_topic import ControlTopic
-from streams.denied import hold_permitted
 from streams.ends import Ends
-from streams.errors import Lost, MustAbort, StateError, more_partitions, records_gone, shut_out_by_twin
+from streams.errors import Lost, MustAbort, StateError, hold_permitted, more_partitions, of_reading
 from streams.partition import Partition, Unread
 from streams.position import POSITION_KEY
 from streams.predecessors import Predecessors, peek_positions
@@ -109,6 +108,8 @@ class Loop:
         )
         asked = Brokers(self._admin, group, self._topic_ids)
         self._takeovers = Takeovers(self._restore_reader, asked, predecessors, accept_gap)
+        clients.warm_up(self._restore_reader, [changelog_of(settings, name) for name in INPUTS])
+        clients.warm_up(self._consumer, list(self._inputs))
 
     def start(self) -> None:
         """Ends what an earlier process of the same id left open, and joins the group."""
@@ -260,19 +261,17 @@ class Loop:
         self._balance_memory()
 
     def _problem(self, place: Place, message: Message, error: KafkaError) -> None:
-        partition, code = self.active.get(place), error.code()
+        partition = self.active.get(place)
         hold_permitted(error)
-        if code == KafkaError._PARTITION_EOF:
+        if error.code() == KafkaError._PARTITION_EOF:
             if partition is not None:
                 partition.read_to(message.offset() or 0)
-        elif code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE) and partition is not None:
-            raise records_gone(partition.where, partition.read_end)
-        elif "fenced" in error.str().lower() and self._settings.instance_id:
-            raise shut_out_by_twin(self._settings.instance_id)
-        elif error.fatal() or code == KafkaError._FATAL:
-            raise Lost(f"the consumer can't go on: {error.str()}")
-        else:
-            log.warning("reading", problem=error.str())
+            return
+        where = None if partition is None else (partition.where, partition.read_end)
+        meaning = of_reading(error, where, self._settings.instance_id)
+        if meaning is not None:
+            raise meaning
+        log.warning("reading", problem=error.str())
 
     def _balance_memory(self) -> None:
         for place, partition in self.active.items():

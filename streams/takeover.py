@@ -22,9 +22,8 @@ from confluent_kafka.admin import AdminClient
 
 from streams.app import Place
 from streams.asking import Asked
-from streams.denied import hold_permitted
 from streams.ends import beginnings_asked, ends_asked
-from streams.errors import Lost
+from streams.errors import Lost, hold_permitted
 from streams.group import offsets_asked, offsets_in
 from streams.partition import Partition
 from streams.position import POSITION_KEY, Resume, resume_at

@@ -1,8 +1,6 @@
 """One transaction at a time, holding all that a process writes: events, changelogs, positions, offsets.
 
-What an error means is decided here, once: retriable is tried again within the transaction's time, abortable
-raises `MustAbort`, whatever leaves the outcome unknown raises `Lost`, since only new clients can tell, and a
-right that is missing raises `Denied`.
+What is retriable is tried again within the transaction's time; what else an error means is in `streams.errors`.
 """
 
 from __future__ import annotations
@@ -13,9 +11,7 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from streams.denied import Denied
-from streams.errors import Lost, MustAbort
-from topology.access import is_denial
+from streams.errors import DENIALS, Denied, Lost, MustAbort, StreamError, of_abort, of_commit, of_transaction
 
 CALL_S = 5.0
 """How long one call may block before it is tried again."""
@@ -59,7 +55,7 @@ class Transaction:
             try:
                 self._producer.begin_transaction()
             except KafkaException as error:
-                raise _meaning(error) from error
+                raise of_transaction(error.args[0]) from error
             self.open = True
 
     def produce(
@@ -87,7 +83,7 @@ class Transaction:
                 if error.args[0].code() == KafkaError._STATE:
                     # An error in the background has doomed the transaction; the abort tells if it was fatal.
                     raise MustAbort(str(error)) from error
-                raise _meaning(error) from error
+                raise of_transaction(error.args[0]) from error
 
     def poll(self) -> None:
         """Serves delivery reports."""
@@ -117,20 +113,12 @@ class Transaction:
         self._call(lambda timeout: self._producer.send_offsets_to_transaction(offsets, metadata, timeout))
 
     def _end(self) -> None:
-        try:
-            self._call(self._producer.commit_transaction)
-        except MustAbort as error:
-            if "_TIMED_OUT" in str(error):
-                raise Lost(f"the outcome of a commit is unknown: {error}") from error
-            raise
+        self._call(self._producer.commit_transaction, of_commit)
 
     def abort(self) -> None:
         """Takes back everything produced since the last commit."""
         if self.open:
-            try:
-                self._call(self._producer.abort_transaction)
-            except MustAbort as error:
-                raise Lost(f"a transaction could not be aborted: {error}") from error
+            self._call(self._producer.abort_transaction, of_abort)
             self.open = False
 
     def _delivered(self, error: Any, message: Message) -> None:
@@ -143,11 +131,13 @@ class Transaction:
         try:
             return call()
         except KafkaException as error:
-            raise _meaning(error) from error
+            raise of_transaction(error.args[0]) from error
         except SystemError as error:
             raise _fatal(error) from error
 
-    def _call(self, call: Callable[[float], Any]) -> None:
+    def _call(
+        self, call: Callable[[float], Any], meaning: Callable[[KafkaError], StreamError] = of_transaction
+    ) -> None:
         """A blocking call of the client, tried again while that may help."""
         give_up_at = monotonic() + self._timeout_s
         while True:
@@ -156,7 +146,7 @@ class Transaction:
                 return
             except KafkaException as error:
                 if not error.args[0].retriable() or monotonic() > give_up_at:
-                    raise _meaning(error) from error
+                    raise meaning(error.args[0]) from error
             except SystemError as error:
                 raise _fatal(error) from error
             self._on_wait()
@@ -164,19 +154,10 @@ class Transaction:
 
 def _fatal(error: SystemError) -> Lost | Denied:
     """The client raises a fatal error and then serves one more report: what comes out is Python's complaint."""
-    if isinstance(error.__cause__, KafkaException) and is_denial(error.__cause__.args[0]):
-        return Denied(error.__cause__.args[0])
-    return Lost(f"the producer can't go on: {error.__cause__ or error}")
-
-
-def _meaning(error: KafkaException) -> MustAbort | Lost | Denied:
-    found: KafkaError = error.args[0]
-    if is_denial(found):
-        return Denied(found)
-    text = f"{found.name()}: {found.str()}"
-    if found.txn_requires_abort() and not found.fatal():
-        return MustAbort(text)
-    return Lost(text)
+    cause = error.__cause__
+    if isinstance(cause, KafkaException) and cause.args[0].name() in DENIALS:
+        return Denied(cause.args[0])
+    return Lost(f"the producer can't go on: {cause or error}")
 
 
 def end_predecessor(config: dict[str, Any], transactional_id: str, logger: Any = None) -> None:

@@ -11,12 +11,13 @@ from uuid import uuid4
 import pytest
 from hypothesis import settings as hypothesis_settings
 
+from tests.examples import examples
 from topology.embedded import EmbeddedKafka
 from topology.names import FLOW_RUN_STATE, TOPICS
 from topology.settings import Settings
 
 # How long an example takes says something of the machine, nothing of what is tested.
-hypothesis_settings.register_profile("any machine", deadline=None)
+hypothesis_settings.register_profile("any machine", deadline=None, max_examples=examples(100))
 hypothesis_settings.load_profile("any machine")
 
 # Closed when this process's session is over rather than at its last test: waiting for the other workers isn't

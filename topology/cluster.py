@@ -102,7 +102,7 @@ class Cluster:
         ]
 
     def _metadata(self) -> ClusterMetadata:
-        give_up_at = time.monotonic() + self._answer_s
+        began = time.monotonic()
         while True:
             try:
                 return self.client.list_topics(timeout=ATTEMPT_S)
@@ -111,7 +111,8 @@ class Cluster:
                 refused = shut_out(self._settings.bootstrap_servers, self._seen)
                 if refused is not None:
                     raise refused from None
-                if time.monotonic() > give_up_at:
+                waited_s = time.monotonic() - began
+                if waited_s > self._answer_s or (waited_s > ATTEMPT_S and self._nobody_listens()):
                     raise TopologyError(self._unreachable(error.args[0])) from None
                 # Where nobody listens the client says so at once.
                 time.sleep(0.1)
@@ -131,12 +132,17 @@ class Cluster:
             configs[resource.name] = {name: entry.value for name, entry in entries.items() if entry.value is not None}
         return configs
 
+    def _nobody_listens(self) -> bool:
+        """Whether every address has refused the connection: then there is no answer to wait for."""
+        causes = [seen.str() for seen in self._seen if seen.code() != KafkaError._ALL_BROKERS_DOWN]
+        return bool(causes) and all("Connection refused" in cause for cause in causes)
+
     def _unreachable(self, error: KafkaError) -> str:
         """Why nobody answers; librdkafka tells it in the background only."""
         causes = [seen.str() for seen in self._seen if seen.code() != KafkaError._ALL_BROKERS_DOWN]
         cause = causes[-1] if causes else error.str()
         return (
-            f"BOOTSTRAP_SERVERS={self._settings.bootstrap_servers}: no broker answers within {self._answer_s:.0f} s "
+            f"BOOTSTRAP_SERVERS={self._settings.bootstrap_servers}: no broker answers "
             f"({cause}); is Kafka running there, and do the KAFKA_CONFIG_<NAME> settings suit it?"
         )
 

@@ -46,8 +46,8 @@ class EmbeddedKafka:
     ``folder`` keeps the data between runs; without it a temporary one is used and removed. ``heap`` is each
     node's Java heap (``256m`` is enough for tests). ``say`` gets a line when something takes time. With
     ``optimise`` Java compiles as well as it can: a slower start, and more throughput after the first minute.
-    If ``fronted``, each node has a second listener for clients behind a proxy: see ``fronts``.
     ``properties`` are further ones of each node's ``server.properties``: see ``server_properties``.
+    If ``fronted``, each node has a second listener for clients behind a proxy: see ``fronts``.
     """
 
     def __init__(
@@ -57,8 +57,8 @@ class EmbeddedKafka:
         heap: str = "256m",
         say: Say = print,
         optimise: bool = False,
-        fronted: bool = False,
         properties: Mapping[str, str] | None = None,
+        fronted: bool = False,
     ) -> None:
         if nodes not in (1, 3):
             raise EmbeddedKafkaError(f"the embedded Kafka has 1 or 3 nodes, not {nodes}")
@@ -67,8 +67,8 @@ class EmbeddedKafka:
         self._heap = heap
         self._say = say
         self._optimise = optimise
-        self._fronted = fronted
         self._properties = dict(properties or {})
+        self._fronted = fronted
         self._temporary: TempFolder | None = None
         self._folder = Path()
         self._classpath = ""

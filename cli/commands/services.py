@@ -1,5 +1,7 @@
 """``consumer`` and ``actions``: the services, in the foreground, until SIGTERM."""
 
+import os
+import sys
 from typing import Annotated
 
 import typer
@@ -34,7 +36,12 @@ def consumer(
     # A service is imported when it is asked for: the other commands start without it.
     from consumer.service import run  # noqa: PLC0415
 
-    raise typer.Exit(run(settings, accept_gap=accept_gap))
+    code = run(settings, accept_gap=accept_gap)
+    # All is committed and logged. To take the interpreter and the clients apart takes up to a second, for which
+    # the next process, where it waits for this one, would not start.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def actions(bootstrap_servers: BootstrapServers = None, topic_prefix: TopicPrefix = None) -> None:

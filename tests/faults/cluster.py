@@ -144,7 +144,7 @@ class Fleets:
         number = count(1)
 
         def consumer(name: str) -> Callable[[], Process]:
-            return lambda: ConsumerProcess(fronted, folder / f"{name}-{next(number)}.log", tuple(module), more)
+            return lambda: ConsumerProcess(fronted, folder / f"{name}-{next(number)}.log", (*module,), more)
 
         def runner(name: str) -> Callable[[], Process]:
             return lambda: RunnerProcess(fronted, folder / f"{name}-{next(number)}.log", factor=FACTOR, **more)

@@ -26,7 +26,7 @@ CONSUMER = ("cli", "consumer")
 class ConsumerProcess:
     """``automations consumer`` (or another module) in a process of its own, told everything by its environment.
 
-    Whatever becomes of this process, that one does not outlive it.
+    It does not outlive this process.
     """
 
     def __init__(self, settings: Settings, log: Path, command: tuple[str, ...], env: dict[str, str]) -> None:

@@ -126,7 +126,7 @@ def test_a_consumer_killed_within_a_transaction_is_replaced_long_before_its_tran
     took_s = time.monotonic() - killed_s
     with capsys.disabled():
         print(f"\ntaken over {took_s:.1f} s after SIGKILL (session timeout {SESSION_MS / 1000:.0f} s)")
-    assert took_s < SESSION_MS / 1000 + 5
+    assert took_s < SESSION_MS / 1000 + 9
     assert ids(reader) == runs(0, count + 20)
     oracle_agrees(world)
 

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.oracle.oracle import expected_events
 from tests.scenarios.histories import execute, history
 
 LAW: dict[str, Any] = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 
-@settings(max_examples=120, **LAW)
+@settings(max_examples=examples(120), **LAW)
 @given(size=st.integers(1, 40), seed=st.integers(0, 2**32))
 def test_every_execution_of_every_history_gives_exactly_the_events_of_the_oracle(size: int, seed: int) -> None:
     _hold(size, seed)

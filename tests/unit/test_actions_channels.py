@@ -11,6 +11,7 @@ from actions.channels import CHANNELS
 from actions.channels.channel import Channel, Services
 from actions.channels.wording import cut, cut_escaped
 from actions.exchange import Answer, Failure, Outcome, Request, Verdict
+from tests.examples import examples
 from tests.unit.actions_events import EVENT
 from tests.unit.conversations import begun, event, held, job
 
@@ -64,7 +65,7 @@ def test_a_wait_that_the_service_asks_for_is_handed_on(channel: Channel, config:
     said=st.binary(max_size=300)
     | st.recursive(st.integers() | st.text(), st.lists).map(lambda v: json.dumps(v).encode())
 )
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_no_answer_makes_a_channel_raise_or_repeat_what_it_says(
     channel: Channel, config: dict[str, Any], said: bytes
 ) -> None:

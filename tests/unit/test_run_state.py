@@ -20,6 +20,7 @@ from consumer.run_state import (
     tenant_of,
 )
 from schemas.states import FINISHES, RUNS, STARTS, WAITS
+from tests.examples import examples
 
 MS = st.integers(0, 2**47)
 VERSION = st.integers(1, 2**31 - 1)
@@ -100,7 +101,7 @@ LONG = st.tuples(
 ).map(lambda parts: parts[0] * parts[1] + parts[2])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(steps=LONG)
 def test_a_run_of_very_many_states_keeps_its_last_deadlines_and_counts_the_rest_as_read(
     steps: list[tuple[int, int | None]],

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from cli.simulation import FAILED, KINDS, LATE, LOST, STUCK, Emission, FleetShape, Injected
 from cli.simulator import Fleet, RunWindow
 from schemas.records import STOPPED, AgentHeartbeat, FlowRunState
+from tests.examples import examples
 
 SHAPE = FleetShape(
     tenant_id="t",
@@ -45,7 +46,7 @@ def test_another_seed_gives_another_fleet() -> None:
     assert fleet_of(7) != fleet_of(8)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(st.integers(0, 1_000_000))
 def test_emissions_come_in_the_order_of_their_time(seed: int) -> None:
     times = [emission.at_ms for emission in fleet_of(seed)[0]]
@@ -56,7 +57,7 @@ def test_a_short_simulation_shows_everything_that_can_go_wrong() -> None:
     assert {injected.kind for injected in fleet_of(1, seconds=20)[1]} == set(KINDS)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(st.integers(0, 1_000_000))
 def test_the_truth_is_what_a_plain_reading_of_the_records_says(seed: int) -> None:
     """Far from the deadlines, a run that is late, stuck or failed can be told without any subtlety."""

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from streams.store import Store
+from tests.examples import examples
 
 KEYS = st.sampled_from([b"a", b"b", b"c"])
 VALUES = st.binary(max_size=2)
@@ -99,7 +100,7 @@ class Transactions(RuleBasedStateMachine):
 
 
 TestTransactions = Transactions.TestCase
-TestTransactions.settings = settings(max_examples=50, stateful_step_count=25)
+TestTransactions.settings = settings(max_examples=examples(50), stateful_step_count=25)
 
 
 @given(records=st.lists(st.tuples(KEYS, st.none() | VALUES)))
