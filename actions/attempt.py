@@ -99,10 +99,11 @@ class Attempts:
 
     def _job(self, channel: Channel, delivery: Delivery) -> Job | Failure:
         event, config = delivery.event, delivery.action.config
-        # What a channel asks for whatever the action says is the operator's.
-        operators = channel.secret_names({}, self._services)
         values = {}
-        for name in channel.secret_names(config, self._services):
+        names = channel.secret_names(config, self._services)
+        # What a channel asks for whatever the action says is the operator's.
+        operators = channel.secret_names({}, self._services) if names else ()
+        for name in names:
             value = None if name in operators else self._secrets.find_own(event.tenant_slug, name)
             # What belongs to the operator is for the operator's services, not for a tenant's address.
             if value is None and name not in operators and self._is_reserved(name):

@@ -51,7 +51,7 @@ class Backlog:
         left = [delivery for delivery in found if not ended >> delivery.place & 1]
         if source.offset not in offsets.resumed.open:
             return left
-        return [_tried(delivery, offsets.resumed.tried(source.offset, delivery.place)) for delivery in left]
+        return [_tried(delivery, offsets.resumed) for delivery in left]
 
     def passed(self, place: Place, offset: int) -> None:
         """Before this offset of an assigned partition are no records that were not read."""
@@ -60,8 +60,12 @@ class Backlog:
 
     def open(self, topics: Collection[str]) -> tuple[int, int]:
         """Deliveries of these topics that have not ended, and the bytes of their records."""
-        held = [self._open[topic] for topic in topics if topic in self._open]
-        return sum(deliveries for deliveries, _ in held), sum(size for _, size in held)
+        deliveries = size = 0
+        for topic in topics:
+            held = self._open.get(topic, (0, 0))
+            deliveries += held[0]
+            size += held[1]
+        return deliveries, size
 
     def _count(self, topic: str, deliveries: int, size: int) -> None:
         before = self._open.get(topic, (0, 0))
@@ -81,10 +85,10 @@ class Backlog:
             self._count(source.topic, offsets.open_deliveries - before[0], offsets.open_bytes - before[1])
 
     def tried(self, delivery: Delivery) -> None:
-        """The delivery was tried and goes on here, and its result is in the same commit."""
+        """The delivery was tried, with this status, and goes on here, and its result is in the same commit."""
         source = delivery.source
         if self.holds(source):
-            self._assigned[source.topic, source.partition][1].tried(source.offset, delivery.place)
+            self._assigned[source.topic, source.partition][1].tried(source.offset, delivery.place, delivery.http_status)
 
     def positions(self, owner: str) -> dict[Place, Position]:
         """What is to be committed of each partition that has moved."""
@@ -111,5 +115,7 @@ class Backlog:
         return place in self._assigned and self._assigned[place][1].full
 
 
-def _tried(delivery: Delivery, tries: int) -> Delivery:
-    return delivery._replace(attempt=delivery.attempt + tries, tries=tries)
+def _tried(delivery: Delivery, resumed: Resumed) -> Delivery:
+    offset, place = delivery.source.offset, delivery.place
+    tries, status = resumed.tried(offset, place), resumed.status(offset, place)
+    return delivery._replace(attempt=delivery.attempt + tries, tries=tries, http_status=status or delivery.http_status)

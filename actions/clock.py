@@ -32,7 +32,7 @@ class Clock:
 
     def now_ms(self) -> int:
         """Now."""
-        monotonic = monotonic_ms()
+        monotonic = time.monotonic_ns() // 1_000_000
         now_ms = self._broker.at(monotonic)
         return max(time.time_ns() // 1_000_000, self._least.at(monotonic) or 0) if now_ms is None else now_ms
 

@@ -6,9 +6,10 @@ commit's metadata, so that whoever goes on from there repeats none of it.
 
 The metadata lists the records that have *not* ended, each with those of its deliveries that have; all others
 below its ``end`` have. So its size grows with what is under way, not with how far others have got. As text:
-``1;<owner>;<base 85 of varints>``, the varints being ``end`` less the commit point, then for each open record
+``2;<owner>;<base 85 of varints>``, the varints being ``end`` less the commit point, then for each open record
 twice its distance from the one before (of the first: from the commit point), the bits of its ended deliveries,
-and, where the first was made odd, how often its deliveries were tried, in two bits each.
+and, where the first was made odd, how often its deliveries were tried, in two bits each, and the HTTP status that
+each was answered last, in ten. Version 1 has no statuses.
 
 Past the broker's limit the list ends early, and what has ended behind its end would be repeated. So a partition
 that is ``pressed`` takes less of those that wait, and one that is ``full`` is not read until more has ended.
@@ -27,6 +28,8 @@ FULL = 1_400
 """Open records of one partition; at most four bytes of text are needed for each, as a rule."""
 
 ALL_ENDED = -1
+_STATUS = (1 << 10) - 1
+STATUS_BITS = 10
 MOST_TRIES = 3
 """What two bits hold: what was tried more often goes on elsewhere."""
 
@@ -44,6 +47,7 @@ class Resumed(NamedTuple):
     owner: str = ""
     end: int = 0
     open: dict[int, tuple[int, int]] = {}  # noqa: RUF012 - never written to
+    answered: dict[int, int] = {}  # noqa: RUF012 - never written to
 
     def ended(self, offset: int) -> int:
         """The bits of the record's deliveries that have ended; ``ALL_ENDED`` = all of them."""
@@ -52,6 +56,10 @@ class Resumed(NamedTuple):
     def tried(self, offset: int, place: int) -> int:
         """How often the record's delivery at this place was tried."""
         return self.open.get(offset, (0, 0))[1] >> 2 * place & MOST_TRIES
+
+    def status(self, offset: int, place: int) -> int | None:
+        """The HTTP status that the record's delivery at this place was answered last; ``None`` if there was none."""
+        return self.answered.get(offset, 0) >> STATUS_BITS * place & _STATUS or None
 
 
 class PartitionOffsets:
@@ -62,6 +70,7 @@ class PartitionOffsets:
         self._ended: OrderedDict[int, int] = OrderedDict()
         self._left: dict[int, int] = {}
         self._tried: dict[int, int] = {}
+        self._answered: dict[int, int] = {}
         self._sizes: dict[int, int] = {}
         self._after_last_read: int | None = None
         self._changed = False
@@ -87,6 +96,7 @@ class PartitionOffsets:
             tried = self.resumed.open.get(offset, (0, 0))[1]
             if tried:
                 self._tried[offset] = tried
+                self._answered[offset] = self.resumed.answered.get(offset, 0)
             self._sizes[offset] = size
             self.open_deliveries += left
             self.open_bytes += size
@@ -111,10 +121,13 @@ class PartitionOffsets:
             del self._ended[offset], self._left[offset]
             self.open_bytes -= self._sizes.pop(offset)
             self._tried.pop(offset, None)
+            self._answered.pop(offset, None)
 
-    def tried(self, offset: int, place: int) -> None:
-        """One delivery of the record was tried and goes on here."""
+    def tried(self, offset: int, place: int, status: int | None = None) -> None:
+        """One delivery of the record was tried, was answered this HTTP status, and goes on here."""
         self._changed = True
+        others = self._answered.get(offset, 0) & ~(_STATUS << STATUS_BITS * place)
+        self._answered[offset] = others | (status or 0) << STATUS_BITS * place
         tried = self._tried.get(offset, 0)
         if tried >> 2 * place & MOST_TRIES < MOST_TRIES:
             self._tried[offset] = tried + (1 << 2 * place)
@@ -147,11 +160,13 @@ class PartitionOffsets:
         # Of one record alone that is too long, waiting helps nothing.
         return len(self._ended) >= FULL or (self._overfull and len(self._ended) > 1)
 
-    def _entries(self) -> list[tuple[int, int, int]]:
+    def _entries(self) -> list[tuple[int, int, int, int]]:
         """What is open: of what was read, and of what was not read again yet."""
-        read = [(offset, ended, self._tried.get(offset, 0)) for offset, ended in self._ended.items()]
+        tried, answered = self._tried, self._answered
+        read = [(at, ended, tried.get(at, 0), answered.get(at, 0)) for at, ended in self._ended.items()]
         again = self._after_last_read or 0
-        unread = [(offset, *bits) for offset, bits in self.resumed.open.items() if offset >= again]
+        resumed = self.resumed
+        unread = [(at, *bits, resumed.answered.get(at, 0)) for at, bits in resumed.open.items() if at >= again]
         return [*read, *sorted(unread)]
 
 
@@ -160,29 +175,33 @@ def resumed(metadata: str | None, offset: int) -> Resumed:
     try:
         version, owner, encoded = (metadata or "").split(";", 2)
         numbers = _numbers(b85decode(encoded))
-        if version != "1":
+        if version not in ("1", "2"):
             return Resumed()
-        end, found, at = offset + next(numbers), {}, offset
+        end, found, answered, at = offset + next(numbers), {}, {}, offset
         for distance in numbers:
             at += distance >> 1
             found[at] = next(numbers), next(numbers) if distance & 1 else 0
+            if distance & 1 and version == "2":
+                answered[at] = next(numbers)
     except (ValueError, StopIteration):
         return Resumed()
-    return Resumed(owner, end, found)
+    return Resumed(owner, end, found, answered)
 
 
-def _encode(point: int, end: int, entries: list[tuple[int, int, int]], owner: str) -> tuple[str, bool]:
+def _encode(point: int, end: int, entries: list[tuple[int, int, int, int]], owner: str) -> tuple[str, bool]:
     """The metadata as text. Where not all fits, it ends at the first open record that doesn't."""
     most = (MOST_BYTES - len(owner) - 4) // 5 * 4 - 10
     encoded, at, overfull = bytearray(), point, False
-    for offset, ended, tried in entries:
-        entry = _varint(2 * (offset - at) + bool(tried)) + _varint(ended) + (_varint(tried) if tried else b"")
+    for offset, ended, tried, answered in entries:
+        entry = _varint(2 * (offset - at) + bool(tried)) + _varint(ended)
+        if tried:
+            entry += _varint(tried) + _varint(answered)
         if len(encoded) + len(entry) > most:
             end, overfull = offset, True
             break
         encoded += entry
         at = offset
-    return f"1;{owner};{b85encode(_varint(end - point) + encoded).decode()}", overfull
+    return f"2;{owner};{b85encode(_varint(end - point) + encoded).decode()}", overfull
 
 
 def _varint(number: int) -> bytes:

@@ -37,7 +37,7 @@ class Pulse:
     def now_ms(self) -> int:
         """Milliseconds in which the process ran. For durations within it."""
         since_ms = monotonic_ms() - self._last_ms
-        return self._last_ms - self._lost_ms + min(since_ms, MOST_MS)
+        return self._last_ms - self._lost_ms + (since_ms if since_ms < MOST_MS else MOST_MS)
 
     @property
     def strained(self) -> bool:

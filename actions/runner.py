@@ -33,6 +33,7 @@ from actions.parked import ANSWER_MS, Parked, place_of
 from actions.pulse import Pulse
 from actions.schedule import parked_delay_ms, retry_after_ms, spread
 from actions.secrets import SecretStore
+from actions.soon import Soon
 from actions.telling import Telling
 from actions.waiting import Waiting, WaitingRoom
 from schemas.codec import Codec
@@ -85,15 +86,16 @@ class Runner:
         self._telling = telling
         self._parked = parked
         self._tasks: dict[asyncio.Task[None], Delivery] = {}
-        self._soon: dict[int, tuple[asyncio.TimerHandle, Delivery]] = {}
-        self._timers = 0
+        self._soon = Soon(self._again)
         self._pump_at: asyncio.TimerHandle | None = None
         self._pump_at_ms = NEVER
+        self._pump_soon = False
         self._draining = False
         self._leaving: set[tuple[str, int]] = set()
         self._pulse = means.pulse
         self.waiting = WaitingRoom(limits.schedule.tiers)
-        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self.failed: asyncio.Future[None] = self._loop.create_future()
 
     def admit(
         self, source: Source, event: AutomationEvent | None, headers: DeliveryHeaders | None
@@ -118,7 +120,10 @@ class Runner:
                 self._wait(delivery, spread(delay_ms, self._roll()))
             else:
                 self._queue(delivery)
-        self._pump()
+        if not self._pump_soon:
+            # Once for all that are taken in one go.
+            self._pump_soon = True
+            self._loop.call_soon(self._pump)
         return None
 
     def turn(self) -> None:
@@ -131,7 +136,7 @@ class Runner:
                 self.waiting.add(waiting)
             elif due_ms <= now_ms:
                 self._queue(delivery)
-            elif not self._ended_unsent(delivery):
+            elif not self._ended_unsent(delivery, now_ms):
                 self._move(parked(delivery, "waiting", due_ms - now_ms), delivery)
         self._pump()
 
@@ -155,14 +160,14 @@ class Runner:
         for delivery in self._lanes.drop(lambda one: subject(one.event) in shaken, self._pulse.now_ms()):
             self._queue(delivery)
         self.waiting.drop(unwanted)
-        self._not_so_soon(unwanted)
+        self._soon.drop(unwanted)
         await self._ended([task for task, delivery in self._tasks.items() if unwanted(delivery)], patience_s)
         self._leaving.difference_update(partitions)
 
     async def drain(self, patience_s: float) -> None:
         """Begin nothing more at all; let what is in flight end, but wait no longer than that."""
         self._draining = True
-        self._not_so_soon(lambda _: True)
+        self._soon.drop(lambda _: True)
         if self._pump_at is not None:
             self._pump_at.cancel()
         await self._ended(list(self._tasks), patience_s)
@@ -177,18 +182,8 @@ class Runner:
             log.warning("requests in flight were given up, they are sent again", count=len(late))
             await asyncio.wait(late, timeout=1)
 
-    def _not_so_soon(self, unwanted: Callable[[Delivery], bool]) -> list[Delivery]:
-        """Those that wait in memory for their next attempt, and no longer do."""
-        found = []
-        for number, (timer, delivery) in list(self._soon.items()):
-            if unwanted(delivery):
-                timer.cancel()
-                del self._soon[number]
-                found.append(delivery)
-        return found
-
     def _queue(self, delivery: Delivery) -> None:
-        if self._ended_unsent(delivery):
+        if self._ended_unsent(delivery, self._clock.now_ms()):
             return
         channel, source = CHANNELS[delivery.action.action_type], delivery.source
         lane = lane_of(delivery, self._services)
@@ -220,16 +215,16 @@ class Runner:
         """Now, or 0 before the brokers have told it."""
         return self._clock.now_ms() if self._clock.confirmed else 0
 
-    def _pump(self) -> None:
+    def _pump(self, now_ms: int | None = None) -> None:
         """Begin all that may begin, and come again when a destination that is held back may be asked."""
+        self._pump_soon = False
         # What can't be written down for now isn't sent either: it would be sent again.
         if self._draining or self._ledger.behind:
             return
-        now_ms = self._pulse.now_ms()
+        now_ms = self._pulse.now_ms() if now_ms is None else now_ms
         while (taken := self._lanes.take(now_ms)) is not None:
-            lane, delivery = taken
-            task = asyncio.create_task(self._deliver(lane, delivery))
-            self._tasks[task] = delivery
+            task = self._loop.create_task(self._deliver_on(*taken))
+            self._tasks[task] = taken[1]
             task.add_done_callback(self._tidy)
         at_ms = self._lanes.wakes_at()
         if at_ms == self._pump_at_ms:
@@ -240,7 +235,7 @@ class Runner:
             self._pump_at = None
         if at_ms != NEVER:
             delay_s = max(at_ms - now_ms, 1) / 1000
-            self._pump_at = asyncio.get_running_loop().call_later(delay_s, self._wake)
+            self._pump_at = self._loop.call_later(delay_s, self._wake)
 
     def _wake(self) -> None:
         self._pump_at, self._pump_at_ms = None, NEVER
@@ -252,40 +247,60 @@ class Runner:
             # Only what can't be written down ends here: nothing may be committed past it.
             self.failed.set_exception(task.exception() or RuntimeError())
 
-    async def _deliver(self, lane: Lane, delivery: Delivery) -> None:
-        """One attempt: send, decide, write it down, go on."""
+    async def _deliver_on(self, lane: Lane, delivery: Delivery) -> None:
+        """Deliver one after the other while there is one that may go: that costs less than a task for each.
+
+        Who waits for the end of some waits for their tasks, so then each ends with the delivery that it has.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            # Without a wait for an answer, others would have to wait for all that can go like this.
+            while await self._deliver(lane, delivery) and not (self._leaving or task.cancelling()):
+                now_ms = self._pulse.now_ms()
+                if self._draining or self._ledger.behind or (taken := self._lanes.take(now_ms)) is None:
+                    break
+                lane, delivery = taken
+                self._tasks[task] = delivery
+                self._pump(now_ms)
+        finally:
+            self._pump()
+
+    async def _deliver(self, lane: Lane, delivery: Delivery) -> bool:
+        """One attempt: send, decide, write it down. Whether its destination was asked."""
         channel = CHANNELS[delivery.action.action_type]
         started_ms, began_ms = self._clock.now_ms(), self._pulse.now_ms()
         attempt: Attempt | None = None
         try:
             # Its automation may have been switched off while it queued.
-            if not self._ended_unsent(delivery):
+            if not self._ended_unsent(delivery, started_ms):
                 attempt = await self._attempts.make(channel, delivery)
         finally:
-            self._learn(lane, attempt, self._pulse.now_ms() - began_ms)
-            self._lanes.give_back(lane, self._pulse.now_ms())
-            self._evict(lane.destination)
-            self._pump()
+            now_ms = self._pulse.now_ms()
+            self._learn(lane, attempt, now_ms - began_ms, now_ms)
+            self._lanes.give_back(lane, now_ms)
+            self._evict(lane.destination, now_ms)
         if attempt is None or not self._backlog.holds(delivery.source):
-            return
+            return False
         if attempt.interrupted and not delivery.test:
             # Ended by us, not by the service: who has had it is remembered, and no attempt is counted.
             left = delivery._replace(recipients_left=attempt.outcome.recipients_left)
             self._move(parked(left, "interrupted", 0), left)
         else:
-            decision = decide.after(delivery, attempt.outcome, self._clock.now_ms(), self._limits, self._roll())
-            self._conclude(delivery, decision, started_ms, attempt)
+            ended_ms = self._clock.now_ms()
+            decision = decide.after(delivery, attempt.outcome, ended_ms, self._limits, self._roll())
+            self._conclude(delivery, decision, started_ms, ended_ms, attempt)
+        return attempt.fault is not None
 
-    def _ended_unsent(self, delivery: Delivery) -> bool:
+    def _ended_unsent(self, delivery: Delivery, now_ms: int) -> bool:
         """Whether it is not to be sent at all; then it has ended here."""
-        now_ms = self._clock.now_ms()
         muted = not delivery.test and self._mutes.muted(delivery.event, delivery.asked_at_ms)
         supported = delivery.action.action_type in CHANNELS
         decision = decide.before(delivery, now_ms, self._limits, muted=muted, supported=supported)
         if decision is None:
             return False
         if decision.status != decide.EXPIRED or self._clock.confirmed:
-            self._conclude(delivery, decision, now_ms, None)
+            self._conclude(delivery, decision, now_ms, now_ms, None)
         elif delivery.test:
             return False
         else:
@@ -293,13 +308,14 @@ class Runner:
             self._move(parked(delivery, CLOCK_UNSURE, 0), delivery, now_ms=0)
         return True
 
-    def _learn(self, lane: Lane, attempt: Attempt | None, took_ms: int) -> None:
+    def _learn(self, lane: Lane, attempt: Attempt | None, took_ms: int, now_ms: int) -> None:
         """What an attempt says of its destination."""
-        health, now_ms = self._lanes.health(lane.destination), self._pulse.now_ms()
+        health = self._lanes.health(lane.destination)
         if attempt is None or attempt.fault is None:
             health.unsent()
             return
-        asked_ms = retry_after_ms(attempt.outcome.retry_after, self._clock.now_ms())
+        asked_for = attempt.outcome.retry_after
+        asked_ms = None if asked_for is None else retry_after_ms(asked_for, self._clock.now_ms())
         if asked_ms is not None:
             health.patience(now_ms, min(asked_ms, self._limits.schedule.retry_after_max_ms))
         # Who fails and asks for no patience to speak of has failed.
@@ -311,13 +327,14 @@ class Runner:
                 self._telling.opened(lane.destination)
             health.answered(took_ms)
 
-    def _evict(self, destination: str) -> None:
-        for delivery, refused in self._lanes.evict(destination, self._pulse.now_ms()):
+    def _evict(self, destination: str, now_ms: int) -> None:
+        for delivery, refused in self._lanes.evict(destination, now_ms):
             self._park(Lane(destination, subject(delivery.event)), delivery, refused)
 
-    def _conclude(self, delivery: Delivery, decision: Decision, started_ms: int, attempt: Attempt | None) -> None:
+    def _conclude(
+        self, delivery: Delivery, decision: Decision, started_ms: int, now_ms: int, attempt: Attempt | None
+    ) -> None:
         """Write down what an attempt, or the lack of one, has come to."""
-        now_ms = self._clock.now_ms()
         result = result_of(delivery, decision, started_ms, now_ms, None if attempt is None else attempt.host)
         records: list[Record] = [result_record(result, self._codec)]
         self._telling.result(delivery, result)
@@ -333,7 +350,8 @@ class Runner:
                     attempt=delivery.attempt + 1, tries=delivery.tries + 1, http_status=decision.http_status
                 )
                 self._wait(again, decision.delay_ms)
-        self._ledger.add(Entry(delivery, tuple(records), ends))
+        tried = delivery if ends else delivery._replace(http_status=decision.http_status)
+        self._ledger.add(Entry(tried, tuple(records), ends))
 
     def _leaves(self, delivery: Delivery, decision: Decision, delay_ms: int) -> bool:
         """Whether a delivery waits for its next attempt in a retry topic: long, or with more to remember.
@@ -345,12 +363,12 @@ class Runner:
 
     def _park(self, lane: Lane, delivery: Delivery, refused: Refused) -> None:
         """Let a delivery whose destination takes nothing now wait in a retry topic, without an attempt."""
-        if self._ended_unsent(delivery):
-            return
         now_ms = self._clock.now_ms()
+        if self._ended_unsent(delivery, now_ms):
+            return
         if delivery.test:
             # Whoever asked for a test waits for its answer now.
-            self._conclude(delivery, Decision(decide.DEAD, 0, refused.reason), now_ms, None)
+            self._conclude(delivery, Decision(decide.DEAD, 0, refused.reason), now_ms, now_ms, None)
             return
         age_ms = max(0, now_ms - delivery.asked_at_ms)
         delay_ms = refused.for_ms
@@ -360,8 +378,9 @@ class Runner:
         left_ms = (delivery.action.max_age_ms or self._limits.max_age_ms) - age_ms + 1_000
         delay_ms = min(delay_ms, left_ms)
         delivery = self._parked.put_off(delivery, place_of(delivery, *lane), self._lanes.held(lane), now_ms, delay_ms)
-        # The host's clock may be wrong by days: until the brokers have told the time, it comes again at once.
-        self._move(parked(delivery, refused.reason, delay_ms), delivery, now_ms=self._sure_ms())
+        # The host's clock may be wrong by days: one never tried comes again at once until the brokers tell the time.
+        told_ms = self._sure_ms() if delivery.order else None
+        self._move(parked(delivery, refused.reason, delay_ms), delivery, now_ms=told_ms)
 
     def _move(self, decision: Decision, delivery: Delivery, now_ms: int | None = None) -> None:
         """Go on with a delivery in a retry topic: here it has ended. ``now_ms`` is for where the clock is unsure."""
@@ -374,14 +393,10 @@ class Runner:
         place = delivery.source.topic, delivery.source.partition
         if self._draining or place in self._leaving:
             return
-        self._timers += 1
-        number = self._timers
+        self._soon.add(delivery, delay_ms)
 
-        def again() -> None:
-            del self._soon[number]
-            if self._backlog.holds(delivery.source):
-                self._queue(delivery)
-                self._pump()
-
-        timer = asyncio.get_running_loop().call_later(delay_ms / 1000, again)
-        self._soon[number] = (timer, delivery)
+    def _again(self, delivery: Delivery) -> None:
+        """Its wait in memory is over."""
+        if self._backlog.holds(delivery.source):
+            self._queue(delivery)
+            self._pump()

@@ -2,7 +2,9 @@
 
 ``make bench BENCH=bench_deliveries`` starts a Kafka and receivers, and measures in alternating rounds, in two
 settings (many destinations; one): the runner, from a backlog of events to committed results; and an aiohttp loop
-with as many requests at once. A round in which a delivery has not exactly one final result, ``succeeded``, gives
+with as many requests at once, of the same body and headers, to the same receivers. Both are measured by their own
+CPU time, which is what the goal is about, and by the clock, which has the broker and the receivers in it where they
+share the cores. A round in which a delivery has not exactly one final result, ``succeeded``, gives
 no figure: the command ends with 1.
 """
 
@@ -27,6 +29,7 @@ from topology.embedded import EmbeddedKafka
 from topology.settings import Settings
 
 RUNNER, PLAIN = "runner", "plain aiohttp"
+GOAL = 0.5
 SECONDS_IDLE = 1.0
 """After the last final result, so that one too many is seen."""
 
@@ -63,7 +66,8 @@ def main() -> int:
     for name, one in found.items():
         if isinstance(one, dict):
             print(f"\n{name}\n{report.table(one['contenders'], PLAIN, 'webhooks', 1)}")
-            print(f"webhooks a second, runner to plain: median of the pairs {one['ratio_of_pairs']:.2f}, goal 0.5")
+            for what, ratio in one["ratios_of_pairs"].items():
+                print(f"webhooks per {what}, runner to plain: median of the pairs {ratio:.2f}, goal {GOAL}")
     if not chosen.no_save:
         print(f"written: bench/results/{report.save('deliveries', found).name}")
     return 0
@@ -82,8 +86,13 @@ def _measure(env: dict[str, str], setting: Setting, events: int, rounds: int) ->
                     f"round {number}, {name}: {last.records / last.seconds:.0f}/s, "
                     f"{last.records / last.cpu_seconds:.0f} per CPU-s, {last.peak_rss_mb:.0f} MB"
                 )
-    pairs = [plain.seconds / runner.seconds for runner, plain in zip(usages[RUNNER], usages[PLAIN], strict=True)]
-    return {"ratio_of_pairs": median(pairs), "contenders": report.figures(usages, PLAIN)}
+    pairs = list(zip(usages[RUNNER], usages[PLAIN], strict=True))
+    ratios = {
+        # Broker and receivers have their time on other cores, if there are such.
+        "CPU-second": median(plain.cpu_seconds / runner.cpu_seconds for runner, plain in pairs),
+        "second": median(plain.seconds / runner.seconds for runner, plain in pairs),
+    }
+    return {"ratios_of_pairs": ratios, "contenders": report.figures(usages, PLAIN)}
 
 
 def _plain_round(receivers: Receivers, setting: Setting, events: int) -> Usage:

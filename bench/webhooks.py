@@ -6,6 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
 
@@ -40,6 +41,13 @@ def event(number: int, url: str, prefix: str) -> AutomationEvent:
     )  # fmt: skip
 
 
+class Sent(NamedTuple):
+    """When each event was appended, by its id (ms since 1970), and how much later than due each was put (ms)."""
+
+    appended_ms: dict[str, int]
+    late_ms: list[float]
+
+
 class Events:
     """Puts events on the topic, to the given addresses in turn."""
 
@@ -62,24 +70,32 @@ class Events:
             self._put(number, prefix)
         self._flush()
 
-    def steadily(self, count: int, prefix: str, per_second: float) -> dict[str, int]:
-        """Puts so many there at an even pace; when each was put, in microseconds since 1970, by its id."""
-        put_us: dict[str, int] = {}
+    def steadily(self, count: int, prefix: str, per_second: float) -> Sent:
+        """Puts so many there at an even pace."""
+        sent = Sent({}, [])
         began_s = time.monotonic()
-        while len(put_us) < count:
-            due = min(count, int((time.monotonic() - began_s) * per_second) + 1)
-            for number in range(len(put_us), due):
-                put_us[f"{prefix}-{number}"] = time.time_ns() // 1000
-                self._put(number, prefix)
-            self._producer.poll(0.01)
+        number = 0
+        while number < count:
+            now_s = time.monotonic()
+            if now_s < began_s + number / per_second:
+                self._producer.poll(0.002)
+                continue
+            sent.late_ms.append((now_s - began_s - number / per_second) * 1000)
+            self._put(number, prefix, sent.appended_ms)
+            number += 1
         self._flush()
-        return put_us
+        return sent
 
-    def _put(self, number: int, prefix: str) -> None:
+    def _put(self, number: int, prefix: str, appended_ms: dict[str, int] | None = None) -> None:
         one = event(number, self._urls[number % len(self._urls)], prefix)
+
+        def delivered(error: Any, message: Any) -> None:
+            if appended_ms is not None and error is None:
+                appended_ms[one.id] = message.timestamp()[1]
+
         while True:
             try:
-                self._producer.produce(self._topic, self._encode(one), one.flow_run_id)
+                self._producer.produce(self._topic, self._encode(one), one.flow_run_id, on_delivery=delivered)
                 return
             except BufferError:
                 self._producer.poll(0.05)

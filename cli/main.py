@@ -5,7 +5,7 @@ import sys
 import typer
 from confluent_kafka import KafkaException
 
-from cli.commands import apply, backtest, demo, dlq, services, simulate, tail, test_action, topology
+from cli.commands import apply, backtest, demo, dlq, explain, services, simulate, tail, test_action, topology
 from cli.errors import CommandError, explain_kafka
 from cli.screen import Screen
 from schemas.codec import RegistryError
@@ -44,6 +44,7 @@ apply.register(app)
 backtest.register(app)
 tail.register(app)
 dlq.register(app)
+explain.register(app)
 test_action.register(app)
 simulate.register(app)
 

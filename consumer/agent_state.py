@@ -11,6 +11,8 @@ import json
 import struct
 from typing import NamedTuple
 
+from streams.errors import newer_format
+
 FORMAT = 1
 _AGENT = struct.Struct("<B?qH")
 _READ = struct.Struct("<qi")
@@ -32,7 +34,9 @@ class AgentState(NamedTuple):
 
 
 def decode_agent(value: bytes) -> AgentState:
-    """Reads an agent back."""
+    """Reads an agent back; a newer format raises `StateError`."""
+    if value[0] > FORMAT:
+        raise newer_format("an agent")
     _, stopped, last_log_ms, _ = _AGENT.unpack_from(value)
     read = tuple((timestamp, last_log_ms - ago) for timestamp, ago in _READ.iter_unpack(value[_AGENT.size :]))
     return AgentState(last_log_ms, stopped, read)
@@ -56,9 +60,10 @@ class Fall(NamedTuple):
 
 
 def decode_fall(value: bytes) -> Fall:
-    """Reads a fall back."""
+    """Reads a fall back; a newer format raises `StateError`."""
     fields = json.loads(value)
-    del fields["format"]
+    if fields.pop("format") > FORMAT:
+        raise newer_format("a fall of an agent SLA")
     return Fall(**fields)
 
 

@@ -153,6 +153,26 @@ class Agents:
             self._fire_due(name, progress_ms, now_ms)
         return False
 
+    def falls_before(self, name: tuple[str, str], instant_ms: int) -> list[tuple[InForce, AgentSLA, Fall]]:
+        """The falls of a config's automations that lie before an instant and last."""
+        config = self._configs.setdefault(name, _Config())
+        return [
+            (interval, sla, fall)
+            for interval, sla in self._watched(name)
+            if (fall := self._fallen(config, interval, sla, instant_ms)) is not None
+        ]
+
+    def next_falls(self, name: tuple[str, str]) -> list[tuple[InForce, AgentSLA, int, bool]]:
+        """For each automation on a config the instant of its last fall if it lasts, else of its next one, and
+        whether it has fired."""
+        config = self._configs.get(name) or _Config()
+        found = []
+        for interval, sla in self._watched(name):
+            known = self._fall(config, interval, sla)
+            fall_ms = self._fall_ms(config, interval, sla)
+            found.append((interval, sla, fall_ms, known is not None and known.fired))
+        return found
+
     def _reject(self, record: Unread, rejected: Rejected) -> None:
         self.counts.rejected[rejected.reason] += 1
         self.out.append(dead_letter(record, rejected, self._place))
@@ -176,11 +196,7 @@ class Agents:
         if seen is not None:
             self.out.append(seen)
         agent = AgentState(log_ms, beat.status == STOPPED, (*read, (beat.timestamp, log_ms))[-MAX_READ:])
-        falls = [
-            (interval, sla, fall)
-            for interval, sla in self._watched(name)
-            if (fall := self._fallen(config, interval, sla, log_ms)) is not None
-        ]
+        falls = self.falls_before(name, log_ms)
         self._keep(name, beat.agent_id, agent)
         for interval, sla, fall in falls:
             restored = config.falls_at(sla) > log_ms
@@ -193,11 +209,9 @@ class Agents:
 
     def _fire_due(self, name: tuple[str, str], progress_ms: int, now_ms: int) -> None:
         """Fires each automation's fall that progress has passed by more than grace."""
-        config = self._configs.setdefault(name, _Config())
         grace_ms = self._rules.timing.grace_ms
-        for interval, sla in list(self._watched(name)):
-            fall = self._fallen(config, interval, sla, progress_ms - grace_ms)
-            if fall is None or fall.fired or not interval.at(fall.fall_ms):
+        for interval, sla, fall in self.falls_before(name, progress_ms - grace_ms):
+            if fall.fired or not interval.at(fall.fall_ms):
                 continue
             fall_ms = fall.fall_ms
             self._set_fall(name, interval, fall._replace(fired=True))
@@ -275,14 +289,10 @@ class Agents:
 
     def _schedule(self, name: tuple[str, str]) -> None:
         """Sets when the config is to be looked at next."""
-        config = self._configs.get(name) or _Config()
-        due: list[int] = []
-        for interval, sla in self._watched(name):
-            known = self._fall(config, interval, sla)
-            fall_ms = self._fall_ms(config, interval, sla)
-            if (known is None or not known.fired) and fall_ms < interval.to_ms:
-                due.append(fall_ms + self._rules.timing.grace_ms)
-        self._deadlines.set(name, min(due, default=None))
+        due = [
+            fall_ms for interval, _, fall_ms, fired in self.next_falls(name) if not fired and fall_ms < interval.to_ms
+        ]
+        self._deadlines.set(name, min(due) + self._rules.timing.grace_ms if due else None)
 
     def _follow_automations(self) -> None:
         """Where agent SLAs have changed, their configs are looked at anew."""

@@ -46,7 +46,7 @@ class ConsumerApp:
         self.automations = Automations()
         self.invalid_controls: dict[str, InvalidControl] = {}
         """The control records that are skipped, by key."""
-        self._options = options
+        self.options = options
         self._rules = Rules(
             automations=self.automations,
             timing=options.timing,
@@ -67,7 +67,7 @@ class ConsumerApp:
 
     def logic(self, topic: str, partition: int, partitions: int, store: Store) -> Logic:
         """The logic of an input partition; ``topic`` has no prefix."""
-        options = self._options
+        options = self.options
         place = Place(
             options.topic_prefix + topic,
             partition,

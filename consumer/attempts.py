@@ -48,12 +48,14 @@ class Armed(NamedTuple):
     """Earliest log time of a record that meets it, or ``NEVER``."""
     met_ms: int
     """Earliest instant at which such a record occurred, or ``NEVER``."""
+    met_version: int
+    """Of the record that occurred then; 0 where none meets it."""
 
 
 class _Open:
     """A deadline while its attempt's records are gone through."""
 
-    __slots__ = ("base_ms", "from_ms", "kind", "log_ms", "met_log_ms", "met_ms", "version")
+    __slots__ = ("base_ms", "from_ms", "kind", "log_ms", "met_log_ms", "met_ms", "met_version", "version")
 
     def __init__(self, kind: int, base_ms: int, entry: Entry) -> None:
         self.kind = kind
@@ -62,10 +64,12 @@ class _Open:
         self.from_ms = log_ms if log_ms > base_ms else base_ms
         self.version = entry.version
         self.met_log_ms = self.met_ms = NEVER
+        self.met_version = 0
 
     def meet(self, entry: Entry) -> None:
         self.met_log_ms = min(self.met_log_ms, entry.log_ms)
-        self.met_ms = min(self.met_ms, entry.occurred_ms)
+        if entry.occurred_ms < self.met_ms:
+            self.met_ms, self.met_version = entry.occurred_ms, entry.version
 
 
 def armed(entries: Sequence[Entry]) -> list[Armed]:
@@ -118,5 +122,6 @@ def _attempt(entries: Sequence[Entry], deadlines: list[Armed]) -> None:
                 running.from_ms = max(running.base_ms, entry.log_ms)
     first, last = entries[0].version, entries[-1].version
     deadlines += [
-        Armed(o.kind, o.base_ms, o.from_ms, o.log_ms, o.version, first, last, o.met_log_ms, o.met_ms) for o in opened
+        Armed(o.kind, o.base_ms, o.from_ms, o.log_ms, o.version, first, last, o.met_log_ms, o.met_ms, o.met_version)
+        for o in opened
     ]

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 from schemas.control import Action, AgentConfig, Automation, ControlRecord, FlowSLAConfig
@@ -91,6 +92,23 @@ class Change(NamedTuple):
     tenant_id: str
     subject: str | None
     """The agent config, for agent SLAs."""
+
+
+NOT_MADE_YET, DELETED, DISABLED, CONFIG_MISSING = "not_made_yet", "deleted", "disabled", "config_missing"
+"""Why an automation is not in force."""
+
+
+class Written(NamedTuple):
+    """What was written of an automation over ``from_ms <= x < to_ms``, for those who explain.
+
+    ``condition`` is there also while the automation is disabled; ``why_not`` is None while it is in force.
+    """
+
+    from_ms: int
+    to_ms: int
+    automation: Automation | None
+    condition: Condition | None
+    why_not: str | None
 
 
 class _History:
@@ -185,6 +203,32 @@ class Automations:
             cached = self._shown[automation_id, at_ms] = self._show(automation_id, at_ms)
         return cached
 
+    def automations_of(self, tenant_id: str) -> list[str]:
+        """Ids of all automations that the tenant has ever had, in order of their first records."""
+        return [
+            key.partition(":")[2]
+            for key, history in self._history.items()
+            if any(isinstance(value, Automation) and value.tenant_id == tenant_id for value in history.values)
+        ]
+
+    def written(self, automation_id: str, tenant_id: str) -> list[Written]:
+        """What was written of a tenant's automation, stretch by stretch, whether in force or not."""
+        key = f"automation:{automation_id}"
+        own = self._history[key]
+        keys = {key, *(one for value in own.values if isinstance(value, Automation) for one in _config_keys(value))}
+        instants = sorted({log_ms for one in keys if one in self._history for log_ms in self._history[one].froms})
+        stretches: list[Written] = []
+        for from_ms, to_ms in pairwise([*instants, FOREVER]):
+            value = own.at(from_ms)
+            if not isinstance(value, Automation) or value.tenant_id != tenant_id:
+                told = any(stretch.automation is not None for stretch in stretches)
+                stretches.append(Written(from_ms, to_ms, None, None, DELETED if told else NOT_MADE_YET))
+                continue
+            condition = self._as_written(value, from_ms)
+            why_not = CONFIG_MISSING if condition is None else None if value.enabled else DISABLED
+            stretches.append(Written(from_ms, to_ms, value, condition, why_not))
+        return stretches
+
     def _show(self, automation_id: str, at_ms: int) -> Shown:
         automation = self._history[f"automation:{automation_id}"].at(at_ms)
         assert isinstance(automation, Automation)
@@ -236,24 +280,26 @@ class Automations:
         self._note(begun)
 
     def _condition(self, automation: Automation) -> Condition | None:
-        if not automation.enabled:
-            return None
+        return self._as_written(automation, FOREVER) if automation.enabled else None
+
+    def _as_written(self, automation: Automation, at_ms: int) -> Condition | None:
+        """The condition, enabled or not, with the config as of ``at_ms``; None without that config."""
         if automation.event_type == FLOW_RUN_STATE_CHANGED:
             states = frozenset(state.casefold() for state in automation.states or ())
             return StateChange(states, _groups(automation.flow_group_ids))
         if automation.event_type == AGENT_SLA_FAILED:
-            config = self._current(f"agent_config:{automation.agent_config_id}")
+            config = self._at(f"agent_config:{automation.agent_config_id}", at_ms)
             if not isinstance(config, AgentConfig) or config.tenant_id != automation.tenant_id:
                 return None
             return AgentSLA(config.id, automation.sla_min_healthy, automation.unhealthy_after_seconds * 1000)
-        sla = self._current(f"flow_sla_config:{automation.flow_sla_config_id}")
+        sla = self._at(f"flow_sla_config:{automation.flow_sla_config_id}", at_ms)
         if not isinstance(sla, FlowSLAConfig) or sla.tenant_id != automation.tenant_id:
             return None
         return FlowSLA(sla.id, sla.kind, sla.duration_seconds * 1000, _groups(sla.flow_group_ids))
 
-    def _current(self, key: str) -> ControlRecord | None:
+    def _at(self, key: str, at_ms: int) -> ControlRecord | None:
         history = self._history.get(key)
-        return history.values[-1] if history else None
+        return history.at(at_ms) if history else None
 
     def _lists(self, interval: InForce) -> Iterator[list[FlowSLAInForce] | list[InForce]]:
         condition, tenant_id = interval.condition, interval.tenant_id

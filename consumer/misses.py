@@ -53,6 +53,29 @@ class Limits(NamedTuple):
     """Attempts armed before this fire by proof only."""
 
 
+IN_TIME, IN_GAP, DROPPED, OPEN, SILENT, PROVED = range(6)
+"""How a deadline stands for a duration: met in time; armed before a gap; its run is dropped before it counts;
+still to be seen; missed by silence; missed by proof.
+"""
+
+
+def standing(deadline: Armed, duration_ms: int, progress_ms: int, until_ms: int, limits: Limits) -> tuple[int, int]:
+    """How a deadline stands for a duration, and the instant by whose automations that is judged.
+
+    ``until_ms`` is when the run's state is dropped: nothing is missed by silence from then on.
+    """
+    due_ms = deadline.from_ms + duration_ms
+    if deadline.met_ms != NEVER:
+        judged_ms = deadline.met_log_ms if deadline.met_log_ms < due_ms else due_ms
+        return (IN_TIME if deadline.met_ms <= deadline.base_ms + duration_ms else PROVED), judged_ms
+    if deadline.log_ms < limits.gap_ms:
+        return IN_GAP, due_ms
+    counts_ms = due_ms + limits.grace_ms
+    if counts_ms >= until_ms:
+        return DROPPED, due_ms
+    return (SILENT if progress_ms > counts_ms else OPEN), due_ms
+
+
 def judge(
     candidates: Sequence[tuple[Armed, Iterable[FlowSLAInForce]]],
     fired: Sequence[Fired],
@@ -60,30 +83,20 @@ def judge(
     until_ms: int,
     limits: Limits,
 ) -> Judgement:
-    """Judges each armed deadline by the flow SLAs that cover it.
-
-    ``until_ms`` is when the run's state is dropped: nothing is missed by silence from then on.
-    """
+    """Judges each armed deadline by the flow SLAs that cover it; ``until_ms`` as for `standing`."""
     misses: list[Miss] = []
     next_due_ms = NEVER
     for deadline, slas in candidates:
         for interval, sla in slas:
-            duration_ms = sla.duration_ms
-            due_ms = deadline.from_ms + duration_ms
-            if deadline.met_ms != NEVER:
-                if deadline.met_ms <= deadline.base_ms + duration_ms:
-                    continue
-                judged_ms = min(due_ms, deadline.met_log_ms)
-            elif deadline.log_ms < limits.gap_ms or due_ms + limits.grace_ms >= until_ms:
+            if deadline.met_ms <= deadline.base_ms + sla.duration_ms:
+                continue  # `IN_TIME`, the usual case, without the call
+            stands, judged_ms = standing(deadline, sla.duration_ms, progress_ms, until_ms, limits)
+            if stands < OPEN or not interval.from_ms <= judged_ms < interval.to_ms or judged_ms < limits.started_ms:
                 continue
-            elif progress_ms > due_ms + limits.grace_ms:
-                judged_ms = due_ms
-            else:
-                if interval.from_ms <= due_ms < interval.to_ms and due_ms >= limits.started_ms:
-                    next_due_ms = min(next_due_ms, due_ms + limits.grace_ms)
-                continue
-            if interval.from_ms <= judged_ms < interval.to_ms and judged_ms >= limits.started_ms:
+            if stands != OPEN:
                 misses.append(Miss(judged_ms, interval, sla, deadline))
+            elif judged_ms + limits.grace_ms < next_due_ms:
+                next_due_ms = judged_ms + limits.grace_ms
     return Judgement(_once(misses, fired) if misses else misses, None if next_due_ms == NEVER else next_due_ms)
 
 
@@ -94,10 +107,15 @@ def _once(misses: list[Miss], fired: Sequence[Fired]) -> list[Miss]:
     firing = []
     for miss in misses:
         mark, deadline = miss.fired, miss.deadline
-        if not any(_same(mark, deadline, other) for other in done):
+        if fired_before(mark, deadline, done) is None:
             done.append(mark)
             firing.append(miss)
     return firing
+
+
+def fired_before(mark: Fired, deadline: Armed, done: Iterable[Fired]) -> Fired | None:
+    """Which of ``done`` keeps ``mark``, a miss of ``deadline``, from firing."""
+    return next((other for other in done if _same(mark, deadline, other)), None)
 
 
 def _same(mark: Fired, deadline: Armed, other: Fired) -> bool:

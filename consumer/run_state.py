@@ -14,8 +14,11 @@ from typing import NamedTuple
 from uuid import UUID
 from zlib import crc32
 
+from consumer.timing import Timing
+from schemas.fast_decoder import HEADER_BYTES
 from schemas.ids import uuid5_url
 from schemas.states import FINISHES, WAITS
+from streams.errors import newer_format
 
 FORMAT = 1
 NO_TIME = -(2**63)
@@ -149,7 +152,9 @@ def _head(entries: int) -> struct.Struct:
 
 
 def decode(value: bytes) -> RunState:
-    """Reads a run back."""
+    """Reads a run back; a newer format raises `StateError`."""
+    if value[0] > FORMAT:
+        raise newer_format("a run")
     _, entry_count, other_count, fired_count, last_log_ms, floor = _HEADER.unpack_from(value)
     at = _HEADER.size
     end = at + entry_count * _ENTRY.size
@@ -163,6 +168,14 @@ def decode(value: bytes) -> RunState:
     return RunState(last_log_ms, entries, others, fired, value[end:], floor)
 
 
+def expires_ms(run: RunState, timing: Timing) -> int:
+    """Log time after which the run is dropped."""
+    if run.finished:
+        return run.last_log_ms + timing.keep_finished_ms
+    scheduled_ms = max((entry.scheduled_ms for entry in run.entries), default=NO_TIME)
+    return max(run.last_log_ms, scheduled_ms) + timing.keep_unfinished_ms
+
+
 def run_key(tenant_id: str, flow_run_id: str) -> bytes:
     """The state's key: runs are kept by tenant and id; the length keeps the two apart."""
     return f"r{len(tenant_id)}:{tenant_id}{flow_run_id}".encode()
@@ -172,6 +185,24 @@ def tenant_of(key: bytes) -> str:
     """The tenant in a state's key."""
     colon = key.index(b":")
     return key[colon + 1 :].decode()[: int(key[1:colon])]
+
+
+def flow_group_of(body: bytes) -> str:
+    """The flow group in a run's body, of which nothing else is decoded: the fifth of the strings it begins with."""
+    at = HEADER_BYTES
+    for field in range(5):
+        # A length is a zigzag varint, which for a short string is one byte.
+        length, shift, more = 0, -1, 0x80
+        while more:
+            byte = body[at]
+            more = byte & 0x80
+            length |= (byte & 0x7F) << shift if shift >= 0 else (byte & 0x7F) >> 1
+            shift += 7
+            at += 1
+        if field == 4:
+            break
+        at += length
+    return body[at : at + length].decode()
 
 
 def state_mark(state: str) -> int:

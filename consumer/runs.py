@@ -18,7 +18,18 @@ from consumer.events import Events
 from consumer.intake import Place, dead_letter, too_late, wrong_key, wrong_partition
 from consumer.misses import Judgement, Limits, judge
 from consumer.retention import Retention
-from consumer.run_state import NO_TIME, Entry, Fired, Other, RunState, run_key, state_mark, tenant_of
+from consumer.run_state import (
+    NO_TIME,
+    Entry,
+    Fired,
+    Other,
+    RunState,
+    expires_ms,
+    flow_group_of,
+    run_key,
+    state_mark,
+    tenant_of,
+)
 from consumer.timing import Timing
 from schemas.codec import Codec, Rejected, cut
 from schemas.records import FLOW_RUN_STATE_CHANGED, FLOW_SLA_FAILED, AutomationEvent, FlowRunState
@@ -43,6 +54,13 @@ class Rules(NamedTuple):
     events: Events
     finished_states: tuple[str, ...] = ()
     has_registry: bool = False
+
+
+class _Whose(NamedTuple):
+    """What decides which flow SLAs cover a run."""
+
+    tenant_id: str
+    flow_group_id: str
 
 
 class _Meaning(NamedTuple):
@@ -134,7 +152,7 @@ class Runs:
             value = self._store.get(key)
             if value is not None:
                 run = run_state.decode(value)
-                latest = _latest(run)
+                latest = latest_of(run)
                 judgement = self._judge(run, latest, progress_ms)
                 if judgement.misses:
                     self._keep(key, self._fire(run, latest, judgement, now_ms), latest.tenant_id)
@@ -210,7 +228,7 @@ class Runs:
                 latest = record._replace(state_message=cut(message, MESSAGE_IN_STATE))
             body = self._body(latest, value)
         else:
-            latest, body = _latest(run), run.body
+            latest, body = latest_of(run), run.body
         return RunState(log_ms, entries, others, run.fired, body, run.floor).bounded(), latest
 
     def _body(self, record: FlowRunState, value: bytes) -> bytes:
@@ -242,12 +260,12 @@ class Runs:
         value = self._rules.codec.encode_event(event)
         self.out.append(Output(AUTOMATION_EVENTS, event.flow_run_id.encode(), value))
 
-    def _judge(self, run: RunState, latest: FlowRunState, progress_ms: int) -> Judgement:
+    def _judge(self, run: RunState, latest: FlowRunState | _Whose, progress_ms: int) -> Judgement:
         covering = [self._rules.automations.flow_slas(latest.tenant_id, kind, latest.flow_group_id) for kind in KINDS]
         if not any(covering):
             return Judgement([], None)
         candidates = [(deadline, covering[deadline.kind]) for deadline in armed(run.entries)]
-        return judge(candidates, run.fired, progress_ms, self._expires_ms(run), self._limits)
+        return judge(candidates, run.fired, progress_ms, expires_ms(run, self._rules.timing), self._limits)
 
     def _keep(self, key: bytes, run: RunState, tenant_id: str) -> None:
         self._store.put(key, run.encode())
@@ -258,18 +276,10 @@ class Runs:
         keys = self._unfinished.setdefault(tenant_id, set())
         if run.finished:
             keys.discard(key)
-            self._retention.put(key, self._expires_ms(run))
+            self._retention.put(key, expires_ms(run, self._rules.timing))
         elif key not in keys:
             keys.add(key)
-            self._retention.put(key, self._expires_ms(run))
-
-    def _expires_ms(self, run: RunState) -> int:
-        """Log time after which the run is dropped."""
-        timing = self._rules.timing
-        if run.finished:
-            return run.last_log_ms + timing.keep_finished_ms
-        scheduled_ms = max((entry.scheduled_ms for entry in run.entries), default=NO_TIME)
-        return max(run.last_log_ms, scheduled_ms) + timing.keep_unfinished_ms
+            self._retention.put(key, expires_ms(run, self._rules.timing))
 
     def _load(self, key: bytes, log_ms: int) -> RunState | None:
         """The run, unless its time is over at ``log_ms``."""
@@ -277,7 +287,7 @@ class Runs:
         if value is None:
             return None
         run = run_state.decode(value)
-        if log_ms - run.last_log_ms > self._kept_surely_ms and log_ms > self._expires_ms(run):
+        if log_ms - run.last_log_ms > self._kept_surely_ms and log_ms > expires_ms(run, self._rules.timing):
             self._drop(key, run)
             return None
         return run
@@ -290,7 +300,7 @@ class Runs:
                 return True
             run = self._load(key, progress_ms)
             if run is not None:
-                self._retention.put(key, max(self._expires_ms(run), progress_ms))
+                self._retention.put(key, max(expires_ms(run, self._rules.timing), progress_ms))
         return False
 
     def _drop(self, key: bytes, run: RunState) -> None:
@@ -316,12 +326,14 @@ class Runs:
             self._deadlines.set(key, None)
             self._unfinished.get(tenant_of(key), set()).discard(key)
             return
-        run = run_state.decode(value)
-        self._index(key, run, tenant_of(key))
-        self._deadlines.set(key, self._judge(run, _latest(run), NO_TIME).next_due_ms)
+        run, tenant_id = run_state.decode(value), tenant_of(key)
+        self._index(key, run, tenant_id)
+        # A finish meets all that is armed before it.
+        whose = None if run.finished else _Whose(tenant_id, flow_group_of(run.body))
+        self._deadlines.set(key, None if whose is None else self._judge(run, whose, NO_TIME).next_due_ms)
 
 
-def _latest(run: RunState) -> FlowRunState:
+def latest_of(run: RunState) -> FlowRunState:
     latest = _BODY.decode_state(run.body)
     assert isinstance(latest, FlowRunState)
     return latest

@@ -132,10 +132,19 @@ def _read(variable: str, kind: str) -> list[str]:
             f" if n > 127: {variable}, i = number(b, i - 1)",
             f" else: {variable} = (n >> 1) ^ -(n & 1)",
         ]
-    # One test sends both long (bit 7) and negative (bit 0) lengths to the function.
+    if kind == ID:
+        longer = [" if n & 129: n, i = id_length(b, i - 1)"]
+    else:
+        # Messages and links need two bytes: worth their own line too.
+        longer = [
+            " if n & 129:",
+            "  if n & 1 or b[i] > 127: n, i = length(b, i - 1)",
+            "  else: n = (n & 127 | b[i] << 7) >> 1; i += 1",
+        ]
+    # One test finds both long (bit 7) and negative (bit 0) lengths.
     return [
         " n = b[i]; i += 1",
-        f" if n & 129: n, i = {'id_length' if kind == ID else 'length'}(b, i - 1)",
+        *longer,
         " else: n >>= 1",
         f" j = i + n; {variable} = b[i:j].decode(); i = j",
     ]

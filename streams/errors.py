@@ -140,6 +140,11 @@ def records_gone(where: str, offset: int) -> StateError:
     )
 
 
+def newer_format(what: str) -> StateError:
+    """The changelog holds what this build does not know how to read."""
+    return StateError(f"{what} in the changelog was written by a newer version of this program: run that version")
+
+
 def made_anew(topic: str) -> StateError:
     """A topic has the name that it had, and is another one."""
     return StateError(

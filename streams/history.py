@@ -117,9 +117,11 @@ class History:
         """The records among what was polled, and the offset up to which everything has come."""
         records, reached = [], -1
         for message in messages:
+            error, offset = message.error(), message.offset() or 0
+            if error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                continue  # the group is asked for only, never joined
             if message.partition() != partition:  # of the partition that was read before
                 continue
-            error, offset = message.error(), message.offset() or 0
             if error is not None:
                 reached = max(reached, self._end_or_raise(partition, error, offset))
                 continue

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
-from streams.errors import StateError
+from streams.errors import StateError, newer_format
 
 POSITION_KEY = b"position"
 FORMAT = 1
@@ -41,7 +41,7 @@ def decode(value: bytes) -> Position:
     """Reads a position back; a newer format raises `StateError`."""
     fields = json.loads(value)
     if fields.pop("format") > FORMAT:
-        raise StateError("the changelog was written by a newer version of this program: run that version")
+        raise newer_format("the position")
     return Position(**fields)
 
 

@@ -41,7 +41,7 @@ class TopicIds:
         self._admin, self._topics = admin, topics
         self._known: dict[str, str] = {}
         self._futures: dict[str, Future[Any]] = {}
-        self._asked_s = monotonic()
+        self._asked_s = monotonic() - ASK_EVERY_S  # at once: what is read from the start counts from the start
         self._missing: set[str] = set()
 
     def asked(self, topics: list[str]) -> Asked[str]:
@@ -63,7 +63,7 @@ class TopicIds:
                     self._learn(topic, future.result())
                 except KafkaException as error:
                     self._not_told(topic, error.args[0])
-        if not self._futures and monotonic() - self._asked_s > ASK_EVERY_S:
+        if not self._futures and monotonic() - self._asked_s >= ASK_EVERY_S:
             self._asked_s = monotonic()
             self._futures = self._ask(self._topics)
 

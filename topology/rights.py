@@ -39,6 +39,7 @@ Role = Literal[
     "export",
     "backtest",
     "backtest -f",
+    "explain",
     "test-action",
     "events tail",
     "results tail",
@@ -176,6 +177,13 @@ def _backtest_of_a_draft(settings: Settings) -> list[Right]:
     ]
 
 
+def _explain(settings: Settings) -> list[Right]:
+    return [
+        *_reader(*INPUTS, AUTOMATIONS, AUTOMATION_EVENTS, ACTION_RESULTS)(settings),
+        *_changelogs(settings, "Read"),
+    ]
+
+
 ROLES: Mapping[Role, Callable[[Settings], list[Right]]] = {
     "topology apply": lambda settings: _of_all_topics(settings, "Create", "Describe", "AlterConfigs"),
     "topology check": lambda settings: _of_all_topics(settings, "Describe", "DescribeConfigs"),
@@ -187,6 +195,7 @@ ROLES: Mapping[Role, Callable[[Settings], list[Right]]] = {
     "export": _reader(AUTOMATIONS),
     "backtest": _backtest,
     "backtest -f": _backtest_of_a_draft,
+    "explain": _explain,
     "test-action": _reader(AUTOMATIONS),
     "events tail": _reader(AUTOMATION_EVENTS),
     "results tail": _reader(ACTION_RESULTS),

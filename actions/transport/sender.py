@@ -39,6 +39,7 @@ class Sender:
         self, policy: EgressPolicy, context: ssl.SSLContext | None = None, resolver: AbstractResolver | None = None
     ) -> None:
         self._policy = policy
+        self._allows = lru_cache(maxsize=4_096)(policy.allows_host)
         self._context = context
         self._resolver = resolver
 
@@ -67,19 +68,19 @@ class Sender:
         url = checked_url(request.url)
         if isinstance(url, Failure):
             return url
-        allowed = request.trusted or self._policy.allows_host(url.raw_host or "", url.port or 0)
+        allowed = request.trusted or self._allows(url.raw_host or "", url.port or 0)
         session = self._allowed if allowed else self._guarded
         try:
-            async with session.request(
+            response = await session.request(
                 request.method,
                 url,
                 data=request.body,
                 headers=request.headers,
                 allow_redirects=False,
                 timeout=_timeout(timeout_ms),
-            ) as response:
-                body = await _first_part(response)
-                return Answer(response.status, body, _wait(response.headers.get("Retry-After")))
+            )
+            body = await _first_part(response)
+            return Answer(response.status, body, _wait(response.headers.get("Retry-After")))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             return _failure(error)
 
@@ -106,16 +107,22 @@ def _wait(header: str | None) -> str | None:
 
 
 async def _first_part(response: aiohttp.ClientResponse) -> bytes:
-    """What comes of the body, up to the bound. The status stands even if the rest never arrives."""
-    body = b""
+    """What comes of the body, up to the bound. The status stands even if the rest never arrives.
+
+    With the end of the body the connection is free for the next request.
+    """
+    body, content = b"", response.content
     try:
         while len(body) < ANSWER_BYTES:
-            part = await response.content.read(ANSWER_BYTES - len(body))
-            if not part:
-                return body
+            part = await content.read(ANSWER_BYTES - len(body))
             body += part
+            if content.at_eof() or not part:
+                return body
     except (aiohttp.ClientError, TimeoutError, OSError):
         pass
+    except BaseException:
+        response.close()
+        raise
     # What is left unread would be read by the next request on this connection.
     response.close()
     return body

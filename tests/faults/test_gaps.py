@@ -81,12 +81,12 @@ def tells_of_all_that_is_there(world: Case, before: list[AutomationEvent]) -> No
     assert comparable(world.reader.events[len(before) :]) == expected
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(280)
 @pytest.mark.parametrize(
     ("running", "count"),
     [
         (True, 60),
-        (False, 60),
+        pytest.param(False, 60, marks=pytest.mark.slow),
         pytest.param(True, 5, marks=pytest.mark.slow),
         pytest.param(False, 5, marks=pytest.mark.slow),
         pytest.param(True, 0, marks=pytest.mark.slow),
@@ -125,7 +125,7 @@ def ids(world: Case) -> set[str | None]:
     return {event.flow_run_id for event in world.reader.events}
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(280)
 @pytest.mark.parametrize("running", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_changelog_made_anew_stops_the_consumer(settings: Settings, tmp_path: Path, running: bool) -> None:
     """What was written to it since then looks whole, and is not: the runs of before are missing."""
@@ -147,7 +147,7 @@ def test_a_changelog_made_anew_stops_the_consumer(settings: Settings, tmp_path: 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(280)
 def test_automations_made_anew_under_the_consumer_stop_it(settings: Settings, tmp_path: Path) -> None:
     """Those that it knows are nowhere any more: the next one would judge by others."""
     with case(settings, tmp_path, CONTROL, runs=1, agents=1) as world:
@@ -163,7 +163,8 @@ def test_automations_made_anew_under_the_consumer_stop_it(settings: Settings, tm
         until(lambda: "last" in ids(world), 60, "it goes on")
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.slow
+@pytest.mark.timeout(280)
 def test_offsets_reset_state_deleted_and_records_deleted_unread_are_each_named(
     settings: Settings, tmp_path: Path
 ) -> None:
@@ -210,7 +211,8 @@ def policy(settings: Settings, topic: str, value: str) -> None:
     client.incremental_alter_configs([resource])[resource].result(20)
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.slow
+@pytest.mark.timeout(280)
 def test_what_others_left_in_a_changelog_is_waited_for_and_never_taken_for_state(
     settings: Settings, tmp_path: Path
 ) -> None:

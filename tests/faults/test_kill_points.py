@@ -74,7 +74,7 @@ def test_consumers_killed_again_and_again_at_one_point_leave_each_event_once(
                 victim = world.victim(f"{point} 1 SIGKILL" if joining else "", INSTANCE_ID="victim")
                 if not joining:
                     victim.process.ready(START_S)
-                    victim.plan(f"{point} {number + 1} SIGKILL")
+                    victim.plan(f"{point} {1 if point in IN_A_REBALANCE else number + 1} SIGKILL")
                     if point in IN_A_REBALANCE:
                         guest = world.fleet.start()
                         victim.dies(START_S)

@@ -15,7 +15,7 @@ from topology.settings import Settings
 pytestmark = pytest.mark.kafka
 
 LEAVES_WITHIN_S = 10.0
-BACKLOG = 30_000
+BACKLOG = 15_000
 
 
 def send_backlog(settings: Settings, count: int) -> None:
@@ -40,7 +40,7 @@ def leaves(world: Case, plan: str) -> Victim:
     return victim
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(280)
 def test_a_consumer_leaves_in_the_midst_of_a_backlog_and_of_a_restore(settings: Settings, tmp_path: Path) -> None:
     """What it has done is committed; the next ones go on there, and all is told once."""
     with case(settings, tmp_path, runs=2, agents=1) as world:

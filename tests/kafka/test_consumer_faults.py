@@ -230,6 +230,25 @@ def refusal(fleet: Fleet) -> str:
     return process.last_problem
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [(b"r1:trun", b"\x02 a run"), (b"position", b'{"format":2,"offset":0}')],
+    ids=["run", "position"],
+)
+def test_a_changelog_of_a_newer_version_is_refused(
+    world: Settings, fleet: Fleet, reader: EventReader, key: bytes, value: bytes
+) -> None:
+    """An older build that was put back does not guess: it stops and names the remedy."""
+    first = fleet.start().ready()
+    fail(world, 0, 20)
+    reader.until(20)
+    assert first.terminate()[0] == 0
+    sender = producer(world)
+    sender.produce(changelog_of(world, FLOW_RUN_STATE), value, key, 0)
+    assert sender.flush(20) == 0
+    assert "written by a newer version of this program: run that version" in refusal(fleet)
+
+
 def widen(settings: Settings, topic: str) -> None:
     """Gives a topic of two partitions a third."""
     client = admin(settings)

@@ -49,6 +49,11 @@ automations:
   - {{name: timeouts, when: {{event: FlowRunStateChangedEvent, states: [TimedOut]}}, then: [failing]}}
 """
 
+AGENTS = """
+  - {name: agents, when: {event: AgentSLAFailedEvent, agent_config: prod}, then: []}
+agent_configs: [{name: prod}]
+"""
+
 LONG_TRANSACTIONS = {"COMMIT_INTERVAL_MS": "2000", "TRANSACTION_TIMEOUT_MS": "60000"}
 QUICK = 0.002
 
@@ -130,8 +135,12 @@ def test_everything_works_with_just_the_rights_that_are_listed_and_needs_each_of
     assert world.run("test-action", "test-action", "good", "--dry-run") == 0
     assert world.run("simulate", "simulate", "--duration", "2") == 0
     assert world.run("export", "export") == 0
-    assert world.run("backtest -f", "backtest", "-f", str(manifest)) == 0
+    draft = tmp_path / "draft.yaml"
+    draft.write_text(manifest.read_text() + AGENTS)
+    assert world.run("backtest -f", "backtest", "-f", str(draft)) == 0
     assert world.run("backtest", "backtest") == 0
+    assert world.run("explain", "explain", "--run", "run-1") == 0
+    assert world.run("explain", "explain", "--agent-config", "agents") == 0
     assert world.run("delete", "delete", "-f", str(manifest)) == 0
 
     for role in ROLES:

@@ -340,8 +340,7 @@ def dead_letters(d: Delivery) -> Iterator[Fault]:
 def headers(d: Delivery, s: Settings) -> Iterator[Fault]:
     """Retry and DLQ: key and value "as `automation-events`", headers as the last attempt left it.
 
-    READING: short waits need no retry record; the same attempt may be put off again, to later only. A process
-    that takes over may not know what the last attempt was answered.
+    READING: short waits need no retry record; the same attempt may be put off again, to later only.
     """
     event = d.seen.event
     for letter in d.letters:
@@ -354,7 +353,7 @@ def headers(d: Delivery, s: Settings) -> Iterator[Fault]:
         wrong |= any(index not in d.recipients for index in h.recipients_left or ())
         if letter.topic != facts.DLQ_TOPIC and h.attempt > 0 and h.reason != REDRIVEN:
             tried = [w.result for w in d.results if w.result.attempt == h.attempt and w.result.status == RETRYING]
-            due = [r.next_attempt_at or 0 for r in tried if h.http_status in (None, r.http_status)]
+            due = [r.next_attempt_at or 0 for r in tried if h.http_status == r.http_status]
             back = h.redriven_at_ms is not None and any(w.result.status == DEAD for w in d.results)
             wrong |= not back and (not due or (h.not_before_ms or 0) < min(due) - s.slack_ms)
         if wrong:

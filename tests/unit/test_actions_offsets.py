@@ -183,7 +183,7 @@ def test_a_record_with_more_actions_than_the_metadata_can_tell_is_repeated_not_l
 
 @pytest.mark.parametrize(
     "metadata",
-    [None, "", "1", ";", ";;", "1;;", "1;me;", "2;me;1p", "me;1;1p", "1;me;0", "1;me; ", "1;me;1px", "1;me;g#",
+    [None, "", "1", ";", ";;", "1;;", "1;me;", "3;me;1p", "me;1;1p", "1;me;0", "1;me; ", "1;me;1px", "1;me;g#",
      "1;me;1p$E",     "1;me;\N{SNOWMAN}", "\x00", "x" * 5_000],
 )  # fmt: skip
 def test_metadata_of_another_format_says_nothing(metadata: str | None) -> None:
@@ -191,7 +191,11 @@ def test_metadata_of_another_format_says_nothing(metadata: str | None) -> None:
     assert PartitionOffsets(resumed(metadata, 10)).read(10, 3) == 0
 
 
-@given(st.text() | st.binary().map(lambda noise: "1;me;" + b85encode(noise).decode()), st.integers(-1_001, 2**40))
+@given(
+    st.text()
+    | st.builds(lambda version, noise: f"{version};me;" + b85encode(noise).decode(), st.integers(1, 2), st.binary()),
+    st.integers(-1_001, 2**40),
+)
 def test_whatever_the_metadata_is_reading_it_raises_nothing(metadata: str, offset: int) -> None:
     PartitionOffsets(resumed(metadata, offset)).read(max(0, offset), 3)
 
@@ -232,6 +236,35 @@ def test_how_often_each_was_tried_is_known_to_whoever_goes_on(tries: list[tuple[
         position = between.position("other")
         assert position is not None
         offsets = taken_up(position)
+
+
+def test_what_each_was_answered_last_is_known_to_whoever_goes_on() -> None:
+    offsets = PartitionOffsets()
+    for _ in range(2):
+        for offset in range(3):
+            offsets.read(offset, 2)
+        for place, status in ((0, 500), (1, 429), (0, 503)):
+            offsets.tried(1, place, status)
+        offsets.tried(2, 1, None)
+        position = offsets.position("me")
+        assert position is not None
+        offsets = taken_up(position)
+        assert [offsets.resumed.status(offset, place) for offset in (1, 2) for place in (0, 1)] == [
+            503,
+            429,
+            None,
+            None,
+        ]
+    offsets.read(0, 2)
+    position = offsets.position("me")
+    assert position is not None
+    assert taken_up(position).resumed.status(1, 0) == 503, "who has not read a record again hands it on"
+
+
+def test_metadata_of_the_version_before_is_understood() -> None:
+    varints = bytes([5, 2, 0, 5, 1, 2])
+    found = resumed("1;me;" + b85encode(varints).decode(), 10)
+    assert found == Resumed("me", 15, {11: (0, 0), 13: (1, 2)})
 
 
 def test_nothing_read_is_nothing_to_commit() -> None:

@@ -17,7 +17,7 @@ from tests.unit.actions_events import AT_MS, delivery
 from tests.unit.test_http_endpoints import LogSettings
 configure_logging(LogSettings(sys.argv[1], sys.argv[2]))
 telling = Telling(Metrics())
-for status, error in (("succeeded", None), ("retrying", "http_503 \\u2028 \\ud800")):
+for status, error in (("succeeded", "already \\u2028 cancelled"), ("retrying", "http_503 \\u2028 \\ud800")):
     result = ActionResult("d1", "e1", "a1", "WebhookAction", "au", "t", status, 1, error, 200, AT_MS, AT_MS + 9,
                           destination="hooks.test")
     telling.result(delivery(), result)
@@ -40,7 +40,7 @@ def test_a_result_is_one_line_of_json_with_what_an_operator_searches_by() -> Non
     assert before <= datetime.fromisoformat(succeeded.pop("timestamp")) <= datetime.now(UTC)
     assert succeeded == {
         "event": "delivery succeeded", "level": "info", "event_id": "e1", "delivery_id": "d1", "automation_id": "au",
-        "action_type": "WebhookAction", "attempt": 1, "reason": None, "destination": "hooks.test",
+        "action_type": "WebhookAction", "attempt": 1, "reason": "already \u2028 cancelled", "destination": "hooks.test",
     }  # fmt: skip
     assert (retrying["event"], retrying["level"]) == ("delivery retrying", "warning")
     assert retrying["reason"] == "http_503 \u2028 \ud800"

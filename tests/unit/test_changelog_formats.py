@@ -3,7 +3,10 @@
 A new format gets a folder of its own beside these; no sample is ever rewritten.
 """
 
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from consumer.agent_state import AgentState, Fall, decode_agent, decode_fall
 from consumer.run_state import NO_TIME, Entry, Fired, Other, automation_bytes, decode, state_mark
@@ -11,6 +14,7 @@ from schemas.codec import Codec
 from schemas.records import FlowRunState
 from schemas.states import RUNS, WAITS
 from streams import position
+from streams.errors import StateError
 
 FROZEN = Path(__file__).parent / "frozen" / "changelog-1"
 
@@ -57,3 +61,19 @@ def test_what_is_written_now_is_what_was_frozen() -> None:
     assert decode_agent(sample("agent.hex")).encode() == sample("agent.hex")
     assert decode_fall(sample("fall.json")).encode() == sample("fall.json")
     assert position.decode(sample("position.json")).encode() == sample("position.json")
+
+
+def test_a_newer_format_is_refused_wherever_it_stands() -> None:
+    """Reading it by the old rules would give wrong state: the process stops, and says which build to run."""
+    readers: list[tuple[str, Callable[[bytes], object]]] = [
+        ("run.hex", decode),
+        ("agent.hex", decode_agent),
+        ("fall.json", decode_fall),
+        ("position.json", position.decode),
+    ]
+    for name, read in readers:
+        value = sample(name)
+        newer = value.replace(b'"format":1', b'"format":2') if name.endswith("json") else b"\x02" + value[1:]
+        assert newer != value
+        with pytest.raises(StateError, match="written by a newer version of this program: run that version"):
+            read(newer)

@@ -15,12 +15,17 @@ from consumer.run_state import (
     RunState,
     automation_bytes,
     decode,
+    flow_group_of,
     run_key,
     state_mark,
     tenant_of,
 )
+from schemas.avro_schemas import FLOW_RUN_STATE
+from schemas.codec import Codec
+from schemas.records import FlowRunState
 from schemas.states import FINISHES, RUNS, STARTS, WAITS
 from tests.examples import examples
+from tests.unit.records_strategies import records
 
 MS = st.integers(0, 2**47)
 VERSION = st.integers(1, 2**31 - 1)
@@ -123,3 +128,14 @@ def test_states_that_nobody_knows_are_bounded_too() -> None:
     assert bounded.mark_of(1) == -1
     assert bounded.mark_of(1_000) == 7
     assert bounded.mark_of(1_001) is None
+
+
+@given(record=records(FLOW_RUN_STATE))
+def test_a_flow_group_is_found_in_a_body_without_decoding_it(record: FlowRunState) -> None:
+    assert flow_group_of(Codec().encode_state(record)) == record.flow_group_id
+
+
+@given(size=st.integers(0, 20_000))
+def test_a_flow_group_is_found_behind_texts_of_any_length(size: int) -> None:
+    record = FlowRunState("t", "s" * size, "f", "é" * size, "group", "r", "n", 1, "Failed", None, 0)
+    assert flow_group_of(Codec().encode_state(record)) == "group"
