@@ -7,6 +7,7 @@ the campaign itself could not go on. Ctrl-C ends it and everything it started.
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import shutil
 import signal
@@ -35,10 +36,9 @@ from tests.faults.nemesis import FAULTS, Nemesis, Stuck, World
 from tests.faults.report import Report
 from tests.kafka.actions_world import Receiver, receiving
 from tests.kafka.actions_world import results as delivery_results
-from tests.kafka.consumer_world import make_topics, reading_events
+from tests.kafka.consumer_world import decoded, make_topics, reading_events
 from tests.kafka.delivery_campaign import FINAL, Flaky
 from tests.oracle.deliveries import Kill
-from tests.oracle.oracle import Json
 from topology.embedded import EmbeddedKafkaError
 from topology.names import ACTION_RESULTS, AUTOMATION_EVENTS, FLOW_RUN_STATE, TOPICS
 from topology.settings import Settings
@@ -125,7 +125,7 @@ def _judge(world: World, receivers: Sequence[Receiver], report: Report) -> None:
     report.violations += [Violation("refused", line) for line in fleets.refusals]
     unfinished = bool(report.violations)
     if not unfinished:
-        _await_deliveries(world, known.events)
+        _await_deliveries(world)
         report.violations += [Violation("leaving", line) for line in fleets.leave()]
         report.violations += [*check_positions(settings), *check_state(settings, known)]
         report.violations += check_letters(settings, known)
@@ -161,9 +161,10 @@ def _settle(world: World, end_ms: int) -> list[Violation]:
         world.wait(2)
 
 
-def _await_deliveries(world: World, events: Sequence[Json]) -> None:
-    """Waits until each delivery has ended; whatever has not after a long time is for the checker to name."""
-    due = sum(len(event["actions"]) for event in events)
+def _await_deliveries(world: World) -> None:
+    """Waits until each delivery of the events there are has ended; what has not in long is for the checker to name."""
+    events = {event.id: event for event in map(decoded, world.reader.values)}
+    due = sum(len(json.loads(event.actions)) for event in events.values())
     gives_up_s = time.monotonic() + ENDS_WITHIN_S
     while time.monotonic() < gives_up_s:
         ended = {one.delivery_id for one in delivery_results(world.settings) if one.status in FINAL}

@@ -59,19 +59,19 @@ class World:
         self.echoes = Echoes(load)
         self.runner_kills: list[Kill] = []
         self.say = say
-        self._reader = reader
+        self.reader = reader
 
     def wait(self, seconds: float) -> None:
         """Lets time pass, while the supervisor does its work."""
         ends = time.monotonic() + seconds
         while (left := ends - time.monotonic()) > 0:
             self.fleets.tend()
-            self.echoes.look(self._reader.values)
+            self.echoes.look(self.reader.values)
             time.sleep(min(left, 0.1))
 
     def recovered(self, healed_s: float) -> bool:
         """Whether each busy partition has given back a probe sent since then, and every consumer is ready."""
-        self.echoes.look(self._reader.values)
+        self.echoes.look(self.reader.values)
         return self.echoes.all_since(healed_s) and self.fleets.ready()
 
     def await_recovery(self, what: str) -> None:
