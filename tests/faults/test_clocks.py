@@ -32,6 +32,7 @@ class SkewedHost:
         return self._world.fleet.run(("tests.faults.skewed",), {"CLOCK_FILE": str(self._file)})
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_clocks_hours_off_that_jump_and_a_long_downtime_change_no_event(settings: Settings, tmp_path: Path) -> None:
     """One host is hours behind, one ahead, and both jump; then nobody is there for ten times the SLAs' duration."""

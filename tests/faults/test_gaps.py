@@ -126,7 +126,8 @@ def ids(world: Case) -> set[str | None]:
 
 
 @pytest.mark.timeout(280)
-@pytest.mark.parametrize("running", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("running", [True, False])
 def test_a_changelog_made_anew_stops_the_consumer(settings: Settings, tmp_path: Path, running: bool) -> None:
     """What was written to it since then looks whole, and is not: the runs of before are missing."""
     with case(settings, tmp_path, CONTROL, runs=1, agents=1) as world:

@@ -40,6 +40,7 @@ def test_consumers_killed_at_every_point_of_a_commit_leave_each_event_once(
         print(f"\n{len(found)} events; partitions of four dead consumers at work {took_s:.1f} s after the last death")
 
 
+@pytest.mark.slow
 def test_consumers_killed_in_a_rebalance_or_a_restore_leave_each_event_once(settings: Settings, tmp_path: Path) -> None:
     """One dies when it is given partitions, one while it restores them; one when it has to give some up."""
     with case(settings, tmp_path) as world:

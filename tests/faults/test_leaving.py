@@ -40,6 +40,7 @@ def leaves(world: Case, plan: str) -> Victim:
     return victim
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(280)
 def test_a_consumer_leaves_in_the_midst_of_a_backlog_and_of_a_restore(settings: Settings, tmp_path: Path) -> None:
     """What it has done is committed; the next ones go on there, and all is told once."""
