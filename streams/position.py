@@ -7,12 +7,15 @@ together, and it names the producer that wrote it, so that a new owner can end w
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from streams.errors import StateError, newer_format
 
 POSITION_KEY = b"position"
 FORMAT = 1
+CHANGELOG_LOW = "changelog-low"
+"""A header beside it: the changelog's first offset, as it was when the partition was taken over. Without: 0."""
 
 
 class Position(NamedTuple):
@@ -43,6 +46,26 @@ def decode(value: bytes) -> Position:
     if fields.pop("format") > FORMAT:
         raise newer_format("the position")
     return Position(**fields)
+
+
+def low_header(low: int) -> tuple[str, bytes]:
+    """What is written beside a position of the changelog's first offset: so far, what it lost is accepted."""
+    return CHANGELOG_LOW, str(low).encode()
+
+
+def changelog_gap(
+    changelog: str, made_anew: bool, low: int, headers: Sequence[tuple[str, bytes | None]] | None
+) -> str | None:
+    """What a changelog has lost, if anything, since the position with these ``headers`` was written.
+
+    A compacted one keeps its beginning, so that ``low``, its first offset, moves only where records are deleted.
+    """
+    if made_anew:
+        return f"its changelog {changelog} was deleted and made anew: state is gone"
+    accepted = max((int(value) for name, value in headers or [] if name == CHANGELOG_LOW and value), default=0)
+    return (
+        f"the first {low} offsets of its changelog {changelog} were deleted: state is gone" if low > accepted else None
+    )
 
 
 class Resume(NamedTuple):

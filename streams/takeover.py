@@ -26,7 +26,7 @@ from streams.ends import beginnings_asked, ends_asked
 from streams.errors import Lost, hold_permitted
 from streams.group import offsets_asked, offsets_in
 from streams.partition import Partition
-from streams.position import POSITION_KEY, Resume, resume_at
+from streams.position import POSITION_KEY, Resume, changelog_gap, low_header, resume_at
 from streams.predecessors import Predecessors
 from streams.topic_ids import TopicIds, changed, header
 
@@ -223,8 +223,8 @@ class Takeovers:
     def _finish(self, taking: _Taking) -> Taken:
         partition, found = taking.partition, taking.found
         assert found is not None
-        another = changed(taking.topics, taking.beside, found.ids)
-        partition.beside = header(found.ids)
+        another, changelog = changed(taking.topics, taking.beside, found.ids), taking.changelog[0]
+        partition.beside = [*header(found.ids), low_header(found.changelog_low)]
         resume = resume_at(
             partition.where,
             found.committed,
@@ -233,7 +233,7 @@ class Takeovers:
             found.high,
             self._accept_gap,
             input_anew=another == taking.place[0],
-            changelog_gap=_changelog_gap(taking.changelog[0], another, found.changelog_low),
+            changelog_gap=changelog_gap(changelog, another == changelog, found.changelog_low, taking.beside),
         )
         self._forget(taking.changelog)
         if partition.position is not None:
@@ -253,13 +253,6 @@ class Takeovers:
         position = taking.partition.position
         owner = None if position is None else position.owner
         self._predecessors.end(taking.partition.where, owner, taking.changelog, (taking.end, high), waited_s)
-
-
-def _changelog_gap(changelog: str, another: str | None, low: int) -> str | None:
-    """What a changelog has lost, if anything: a compacted one keeps its beginning."""
-    if another == changelog:
-        return f"its changelog {changelog} was deleted and made anew: state is gone"
-    return f"the first {low} offsets of its changelog {changelog} were deleted: state is gone" if low else None
 
 
 def seek(consumer: Consumer, place: Place, offset: int) -> None:

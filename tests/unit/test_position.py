@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.errors import StateError
-from streams.position import Position, Resume, decode, resume_at
+from streams.position import Position, Resume, changelog_gap, decode, low_header, resume_at
 
 
 def at(offset: int) -> Position:
@@ -63,6 +63,17 @@ def test_a_changelog_that_has_lost_state_ends_the_process_unless_the_gap_is_acce
     with pytest.raises(StateError, match=r"runs \[0\]: its changelog was cut\. With --accept-gap"):
         resume_at("runs [0]", 20, at(20), 0, 30, False, changelog_gap="its changelog was cut")
     assert resume_at("runs [0]", 20, at(20), 0, 30, True, changelog_gap="its changelog was cut") == Resume(20, gap=True)
+
+
+def test_what_was_cut_from_a_changelog_is_a_gap_until_it_is_accepted_and_no_longer() -> None:
+    """The position that is written after it says so, in a header that older builds write none of."""
+    for headers in (None, [], [("topic-ids", b"a b")], [low_header(0)]):
+        assert "first 7 offsets of its changelog runs-log" in (changelog_gap("runs-log", False, 7, headers) or "")
+        assert changelog_gap("runs-log", False, 0, headers) is None
+    accepted = [("topic-ids", b"a b"), low_header(7)]
+    assert changelog_gap("runs-log", False, 7, accepted) is None
+    assert "first 8 offsets" in (changelog_gap("runs-log", False, 8, accepted) or "")
+    assert "made anew" in (changelog_gap("runs-log", True, 7, accepted) or "")
 
 
 @given(
