@@ -31,6 +31,7 @@ from streams.control_reader import ControlReader
 from streams.control_topic import ControlTopic
 from streams.ends import Ends
 from streams.errors import Lost, MustAbort, StateError, hold_permitted, more_partitions, of_reading
+from streams.group import members_asked
 from streams.partition import Partition, Unread
 from streams.position import POSITION_KEY
 from streams.predecessors import Predecessors, peek_positions
@@ -100,8 +101,7 @@ class Loop:
         reading, group = clients.table_reader(settings), settings.consumer_group
         self._restore_reader = Consumer(reading, logger=logger)
         predecessors = Predecessors(
-            self._admin,
-            group,
+            lambda: members_asked(self._admin, group),
             (clients.transactional_ids(settings), own_id),
             lambda changelog, span: peek_positions(reading, changelog, span),
             lambda owner: end_predecessor(producer, owner, logger),
@@ -338,6 +338,7 @@ class Loop:
         begin = [TopicPartition(p.topic, p.partition, OFFSET_BEGINNING) for p in partitions]
         consumer.incremental_assign(begin)
         consumer.pause(begin)
+        self._takeovers.look()
         for p in partitions:
             name, width = self._inputs[p.topic], self._widths[p.topic]
             if p.partition >= width:
