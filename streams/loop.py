@@ -177,6 +177,7 @@ class Loop:
                 log.warning("held until the Schema Registry answers", partition=partition.where, problem=str(error))
                 self._held[place] = monotonic() + HOLD_S
             self._send(place, partition)
+            self._alive()
         return more
 
     def _send(self, place: Place, partition: Partition) -> None:
