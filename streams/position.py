@@ -14,6 +14,8 @@ from streams.errors import StateError, newer_format
 
 POSITION_KEY = b"position"
 FORMAT = 1
+GAP_AHEAD = -1
+"""A position's ``gap_ms`` while records were missed and none after them has been read yet."""
 CHANGELOG_LOW = "changelog-low"
 """A header beside it: the changelog's first offset, as it was when the partition was taken over. Without: 0."""
 
@@ -34,6 +36,11 @@ class Position(NamedTuple):
     """How many partitions the input has: fixed for life."""
     owner: str
     """Transactional id of the producer that wrote this."""
+
+    @property
+    def gap_ends_ms(self) -> int:
+        """Where the gap ends at the earliest: one that no record has ended yet lies where this stands."""
+        return self.progress_ms + 1 if self.gap_ms == GAP_AHEAD else self.gap_ms
 
     def encode(self) -> bytes:
         """The changelog record's value."""

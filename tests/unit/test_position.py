@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.errors import StateError
-from streams.position import Position, Resume, changelog_gap, decode, low_header, resume_at
+from streams.position import GAP_AHEAD, Position, Resume, changelog_gap, decode, low_header, resume_at
 
 
 def at(offset: int) -> Position:
@@ -95,6 +95,11 @@ def test_work_only_ever_goes_on_within_the_log(
 def test_a_position_reads_back_as_it_was_written() -> None:
     assert decode(at(7).encode()) == at(7)
     assert decode(at(7)._replace(started_ms=None).encode()).started_ms is None
+
+
+def test_a_gap_that_no_record_has_ended_yet_reaches_beyond_all_that_was_judged() -> None:
+    assert at(7)._replace(gap_ms=500).gap_ends_ms == 500
+    assert at(7)._replace(gap_ms=GAP_AHEAD).gap_ends_ms == 1_001
 
 
 def test_a_position_of_a_newer_program_asks_for_that() -> None:
