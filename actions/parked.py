@@ -15,12 +15,10 @@ from typing import NamedTuple
 
 from actions.delivery import Delivery
 from actions.offsets import Resumed
-from actions.order import Order, lane_key
+from actions.order import ORDERED_MS, Order, lane_key
 from streams.app import Place
 from topology.names import AUTOMATION_EVENTS
 
-ORDERED_MS = 300_000
-"""Who is put off for longer lets later ones pass."""
 HOLD_MS = 300_000
 """Who hasn't been sent by so long past its time holds nobody back any more."""
 SWEEP_MS = 60_000

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from threading import Event, Thread
 from typing import Any
 
@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from actions.kafka_clients import positions_config
 from actions.offsets import resumed
-from actions.order import decode_order
+from actions.order import ORDERED_MS, told_order
 from actions.parked import Knowledge, Parked, PutOff, Reached
 from schemas.delivery_headers import decode_headers
 from streams.app import Place
@@ -32,7 +32,7 @@ BATCH = 2_000
 
 
 class ParkedReader:
-    """Answers what ``parked`` asks, until ``stop``. ``topics`` are the retry topics.
+    """Answers what ``parked`` asks, until ``stop``. ``topics`` are the retry topics in which places can be.
 
     Law: the group's positions are asked for first, then where the retry topics end, then they are read up to there.
     A record that takes another's place is committed together with the other's end: who knows of the end has read it.
@@ -147,15 +147,19 @@ class ParkedReader:
             self._next[place] = max(self._next.get(place, 0), offset + (error is None))
             if error is None:
                 headers: Any = message.headers() or ()
-                if any(name == "order" for name, _ in headers):
-                    one = self._one(message, (self._names[topic], partition), offset, headers)
-                    found += [] if one is None else [one]
+                at = (self._names[topic], partition), offset
+                one = told_by(headers, at, message.timestamp()[1])
+                found += [] if one is None else [one]
         return found
 
-    def _one(self, message: Message, place: Place, offset: int, headers: Any) -> PutOff | None:
-        told = decode_headers(headers)
-        order = None if told is None else decode_order(told.order)
-        if told is None or order is None:
-            return None
-        due_ms = max(told.not_before_ms or 0, message.timestamp()[1])
-        return PutOff(told.delivery_id, order, due_ms, (place, offset))
+
+def told_by(headers: Sequence[tuple[str, bytes]], at: tuple[Place, int], log_ms: int) -> PutOff | None:
+    """What a retry record tells that was appended at ``log_ms``; ``None`` if its delivery has no place in a lane."""
+    if not any(name == "order" for name, _ in headers):
+        return None
+    told = decode_headers(headers)
+    order = None if told is None else told_order(told.order, log_ms)
+    if told is None or order is None:
+        return None
+    due_ms = max(told.not_before_ms or 0, log_ms)
+    return PutOff(told.delivery_id, order, min(due_ms, log_ms + ORDERED_MS), at)

@@ -24,6 +24,7 @@ from actions.ledger import Ledger
 from actions.mutes import Mutes
 from actions.mutes_reader import MutesReader
 from actions.one_thread import OneThread
+from actions.order import ORDERED_MS
 from actions.parked import Parked
 from actions.parked_reader import ParkedReader
 from actions.pulse import Pulse
@@ -191,7 +192,7 @@ async def _deliver(
     interval_s = settings.commit_interval_ms / 1000
     probe.intake = Intake(source, runner, backlog, ledger, means.clock, metrics, interval_s, parked)
     probe.ledger = ledger
-    reader = ParkedReader(settings, parked, runner.waiting.topics)
+    reader = ParkedReader(settings, parked, tuning.schedule.topics_within(ORDERED_MS))
     try:
         await ledger.open()
         await probe.intake.run(stopping)

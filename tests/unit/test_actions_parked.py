@@ -1,11 +1,16 @@
 """Who was put off is known to all processes, and none of its lane is sent before it."""
 
-from actions.delivery import Delivery
+from actions.decide import RETRYING, Decision
+from actions.delivery import Delivery, retried
 from actions.lanes import Lane
 from actions.offsets import Resumed
-from actions.order import Order, decode_order, encode_order
-from actions.parked import ANSWER_MS, HOLD_MS, ORDERED_MS, Knowledge, Parked, PutOff, Reached, place_of
-from tests.unit.actions_events import delivery, source
+from actions.order import ORDERED_MS, Order, decode_order, encode_order
+from actions.outbox import retry_record
+from actions.parked import ANSWER_MS, HOLD_MS, Knowledge, Parked, PutOff, Reached, place_of
+from actions.parked_reader import told_by
+from actions.schedule import Schedule
+from schemas.delivery_headers import DeliveryHeaders, decode_headers, encode_headers
+from tests.unit.actions_events import delivery, entry, fired, source
 from topology.names import AUTOMATION_EVENTS, RETRY_1M, RETRY_10M
 
 NOW = 1_782_907_200_000
@@ -193,3 +198,31 @@ def test_of_one_event_the_actions_of_one_lane_have_an_order_too_and_partitions_h
     assert placed is not None
     assert parked.behind("d5b", placed, NOW) == NOW
     assert may_go(parked, 6, partition=1)
+
+
+def test_who_is_put_off_for_long_has_no_place_in_its_record_either() -> None:
+    """So only topics for short stays need to be read for places."""
+    for delay_ms, kept in ((ORDERED_MS, order(5)), (ORDERED_MS + 1, None)):
+        decision = Decision(RETRYING, 0, "waiting", delay_ms=delay_ms)
+        record = retry_record(delivery(5)._replace(order=order(5)), decision, Schedule(), NOW)
+        headers = decode_headers(record.headers)
+        assert headers is not None
+        assert decode_order(headers.order) == kept
+        assert kept is None or record.topic in Schedule().topics_within(ORDERED_MS)
+
+
+def test_times_that_a_record_tells_are_believed_only_as_far_as_they_can_be_true() -> None:
+    """A process whose clock is years ahead makes nobody wait for years."""
+    years = NOW + 10 * 365 * 86_400_000
+    placed = order(5)._replace(after=(3, 0), after_due_ms=years)
+    headers = DeliveryHeaders("d5", "a", 0, "waiting", not_before_ms=years, order=encode_order(placed))
+    bounded = placed._replace(after_due_ms=NOW + ORDERED_MS)
+    found = told_by(encode_headers(headers), (RETRY, 70), NOW)
+    assert found == PutOff("d5", bounded, NOW + ORDERED_MS, (RETRY, 70))
+    again = retried(fired("e5", entry("a")), headers, source(70, RETRY_1M, log_ms=NOW))
+    assert isinstance(again, Delivery)
+    assert again.order == bounded
+    early = headers._replace(not_before_ms=7, order=encode_order(order(5)))
+    assert told_by(encode_headers(early), (RETRY, 70), NOW) == PutOff("d5", order(5), NOW, (RETRY, 70))
+    assert told_by(encode_headers(headers._replace(order=None)), (RETRY, 70), NOW) is None
+    assert told_by([("order", b"x")], (RETRY, 70), NOW) is None
