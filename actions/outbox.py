@@ -96,6 +96,6 @@ def _of_event(delivery: Delivery, decision: Decision, topic: str, not_before_ms:
     return Record(topic, source.key, source.value, encode_headers(headers))
 
 
-def parked(delivery: Delivery, reason: str, delay_ms: int) -> Decision:
+def unattempted(delivery: Delivery, reason: str, delay_ms: int) -> Decision:
     """A delivery that waits without an attempt having been made."""
     return Decision(RETRYING, delivery.attempt - 1, reason, delivery.http_status, delay_ms, delivery.recipients_left)

@@ -5,7 +5,8 @@ that reads it, or in the memory of the process that had put the later one off. W
 alone: the retry topics tell who was put off, and the positions of the group's members who of them has ended. So it
 outlives any process. Nobody is waited for longer than ``HOLD_MS`` past the time for which it was told to come again.
 
-Pure: time is an argument, milliseconds since 1970 as the brokers tell it; 0 as long as they haven't.
+Pure: time is an argument, milliseconds since 1970 as the brokers tell it; 0 as long as they haven't. How long the
+brokers' answers are waited for is measured by a clock that never jumps (``clock_ms``).
 """
 
 from bisect import bisect_left, insort
@@ -124,21 +125,21 @@ class Parked:
         self._begun = self._asked
         return self._begun
 
-    def knows(self, asked: int, until_ms: int, now_ms: int) -> bool:
+    def knows(self, asked: int, until_ms: int, clock_ms: int) -> bool:
         """Whether all is known that there was when it was asked; nobody waits for it beyond ``until_ms``."""
-        return self._known >= asked or now_ms > until_ms
+        return self._known >= asked or clock_ms > until_ms
 
-    def assigned(self, partitions: Iterable[Place], now_ms: int) -> None:
+    def assigned(self, partitions: Iterable[Place], clock_ms: int) -> None:
         """Partitions of events are this process's now: what others put off of them is to be known first."""
         asked = self.ask()
-        self._assigned.update((place, (asked, now_ms + ANSWER_MS)) for place in partitions)
+        self._assigned.update((place, (asked, clock_ms + ANSWER_MS)) for place in partitions)
 
-    def ready(self, place: Place, now_ms: int) -> bool:
+    def ready(self, place: Place, clock_ms: int) -> bool:
         """Whether the partition's events may be taken up."""
         asked = self._assigned.get(place)
         if asked is None:
             return True
-        if not self.knows(*asked, now_ms):
+        if not self.knows(*asked, clock_ms):
             return False
         del self._assigned[place]
         return True

@@ -21,6 +21,7 @@ from actions.intake import Intake
 from actions.kafka_clients import consumer_config, producer_config
 from actions.lanes import OVERALL, Lanes
 from actions.ledger import Ledger
+from actions.means import Means
 from actions.mutes import Mutes
 from actions.mutes_reader import MutesReader
 from actions.one_thread import OneThread
@@ -28,7 +29,7 @@ from actions.order import ORDERED_MS
 from actions.parked import Parked
 from actions.parked_reader import ParkedReader
 from actions.pulse import Pulse
-from actions.runner import Means, Runner
+from actions.runner import Runner
 from actions.schedule import Schedule
 from actions.secrets import SecretStore
 from actions.services import services_of
