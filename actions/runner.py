@@ -8,6 +8,7 @@ retry topic: waiting takes no slot, no turn in a lane and no memory of this proc
 
 import asyncio
 from collections.abc import Callable, Collection
+from functools import partial
 
 import structlog
 
@@ -24,7 +25,7 @@ from actions.ledger import Ledger
 from actions.means import Means
 from actions.offsets import MOST_TRIES
 from actions.outbox import Entry, Record, dead_letter, result_of, result_record, retry_record, unattempted
-from actions.parked import ANSWER_MS, Parked, place_of
+from actions.parked import ANSWER_MS, Knowledge, Parked, place_of
 from actions.schedule import parked_delay_ms, retry_after_ms, spread
 from actions.soon import Soon
 from actions.telling import Telling
@@ -119,6 +120,10 @@ class Runner:
             elif not self._ended_unsent(delivery, now_ms):
                 self._move(unattempted(delivery, "waiting", due_ms - now_ms), delivery)
         self._pump()
+
+    def learn(self, knowledge: Knowledge) -> None:
+        """Take what the brokers told of those who were put off."""
+        self._in_time(partial(self._parked.learn, knowledge))
 
     def measure(self) -> None:
         """Bring the metrics up to date that nobody changes as it goes."""
@@ -220,10 +225,11 @@ class Runner:
         self._pump_at, self._pump_at_ms = None, NEVER
         self._in_time(self._pump)
 
-    def _in_time(self, step: Callable[[], object]) -> None:
+    def _in_time(self, *steps: Callable[[], object]) -> None:
         """Do what a timer was for. What goes wrong is told: a delivery would wait for good."""
         try:
-            step()
+            for step in steps:
+                step()
         except Exception as error:
             self._fail(error)
 
@@ -388,10 +394,5 @@ class Runner:
 
     def _again(self, delivery: Delivery) -> None:
         """Its wait in memory is over."""
-
-        def again() -> None:
-            self._queue(delivery)
-            self._pump()
-
         if self._backlog.holds(delivery.source):
-            self._in_time(again)
+            self._in_time(partial(self._queue, delivery), self._pump)

@@ -193,7 +193,7 @@ async def _deliver(
     interval_s = settings.commit_interval_ms / 1000
     probe.intake = Intake(source, runner, backlog, ledger, means.clock, metrics, interval_s, parked)
     probe.ledger = ledger
-    reader = ParkedReader(settings, parked, tuning.schedule.topics_within(ORDERED_MS))
+    reader = ParkedReader(settings, parked, tuning.schedule.topics_within(ORDERED_MS), runner.learn)
     try:
         await ledger.open()
         await probe.intake.run(stopping)
