@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from actions.order import Order, decode_order
+from actions.order import Order, told_order
 from schemas.delivery_headers import DeliveryHeaders
 from schemas.ids import delivery_id
 from schemas.limits import MAX_ID_CHARS
@@ -130,7 +130,7 @@ def retried(event: AutomationEvent, headers: DeliveryHeaders | None, source: Sou
                 recipients_left=headers.recipients_left,
                 redriven_at_ms=headers.redriven_at_ms,
                 http_status=headers.http_status,
-                order=decode_order(headers.order),
+                order=told_order(headers.order, source.log_ms),
             )
     return Unreadable("impossible_field", "the event has no action with the header's action-id")
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import structlog
 
 from actions.backlog import Backlog
-from actions.clock import Clock
+from actions.clock import Clock, monotonic_ms
 from actions.delivery import Source, Unreadable
 from actions.ledger import Ledger
 from actions.offsets import Resumed
@@ -148,11 +148,13 @@ class Intake:
             await asyncio.sleep(self._commit_interval_s)
             await self._ledger.commit()
 
-    async def _last_commit(self) -> None:
+    async def _last_commit(self) -> bool:
+        """Whether all is written."""
         give_up_at = time.monotonic() + LAST_COMMITS_S
         while not await self._ledger.commit():
             if time.monotonic() > give_up_at:
-                return
+                return False
+        return True
 
     def _closed(self) -> set[Place]:
         return {place for place in self._backlog.partitions if self._held.get(place) or self._full(place)}
@@ -162,7 +164,7 @@ class Intake:
             return True
         if place[0] in self._runner.waiting.topics:
             return self._runner.waiting.full(place)
-        if not self._parked.ready(place, self._clock.now_ms()):
+        if not self._parked.ready(place, monotonic_ms()):
             return True
         deliveries, size = self._backlog.open(MAIN)
         return deliveries >= MOST_UNDELIVERED or size >= MOST_BYTES
@@ -197,7 +199,10 @@ class Intake:
         async def take() -> None:
             self._metrics[REBALANCES].inc()
             self._backlog.assign(partitions)
-            self._parked.assigned([one for one in partitions if one[0] == AUTOMATION_EVENTS], self._clock.now_ms())
+            for place in partitions:
+                # What was read under an assignment before is read again.
+                self._held.pop(place, None)
+            self._parked.assigned([one for one in partitions if one[0] == AUTOMATION_EVENTS], monotonic_ms())
             self._has_assignment = True
             log.info("partitions assigned", partitions=_shown(partitions))
 
@@ -209,7 +214,8 @@ class Intake:
         async def give() -> None:
             if not self._abandoned:
                 await self._runner.release(partitions, PATIENCE_S)
-                await self._last_commit()
+                if not await self._last_commit():
+                    self._parked.unwritten(partitions)
             self._forget(partitions)
 
         self._wait_for(give)
@@ -220,6 +226,7 @@ class Intake:
         async def drop() -> None:
             self._has_assignment = False
             await self._runner.release(partitions, 0)
+            self._parked.unwritten(partitions)
             self._forget(partitions)
 
         self._wait_for(drop)

@@ -9,10 +9,13 @@ below its ``end`` have. So its size grows with what is under way, not with how f
 ``2;<owner>;<base 85 of varints>``, the varints being ``end`` less the commit point, then for each open record
 twice its distance from the one before (of the first: from the commit point), the bits of its ended deliveries,
 and, where the first was made odd, how often its deliveries were tried, in two bits each, and the HTTP status that
-each was answered last, in ten. Version 1 has no statuses.
+each was answered last, in ten. Version 1 has no statuses: it is written wherever there are none.
 
-Past the broker's limit the list ends early, and what has ended behind its end would be repeated. So a partition
-that is ``pressed`` takes less of those that wait, and one that is ``full`` is not read until more has ended.
+Law: what has ended is listed before anything else is. Where the broker's limit is too near for all, first the
+statuses are left out, then the tries, and only then does the list end early: what has ended behind its end would be
+repeated. So a partition that is ``pressed`` takes less of those that wait, and one that is ``full`` is not read until
+more has ended. A record that was tried counts double there, as it takes up to twice the room without its statuses: of
+as many as that, with up to seven deliveries each and few others between them, nothing that has ended is left out.
 """
 
 from base64 import b85decode, b85encode
@@ -25,7 +28,7 @@ MOST_BYTES = 4_000
 
 PRESSED = 700
 FULL = 1_400
-"""Open records of one partition; at most four bytes of text are needed for each, as a rule."""
+"""Open records of one partition, those that were tried counted double: two and a half bytes of text each, as a rule."""
 
 ALL_ENDED = -1
 _STATUS = (1 << 10) - 1
@@ -60,6 +63,15 @@ class Resumed(NamedTuple):
     def status(self, offset: int, place: int) -> int | None:
         """The HTTP status that the record's delivery at this place was answered last; ``None`` if there was none."""
         return self.answered.get(offset, 0) >> STATUS_BITS * place & _STATUS or None
+
+
+class _Open(NamedTuple):
+    """A record that has not ended: the bits of its deliveries that have, their tries and what they were answered."""
+
+    offset: int
+    ended: int
+    tried: int = 0
+    answered: int = 0
 
 
 class PartitionOffsets:
@@ -142,7 +154,7 @@ class PartitionOffsets:
         if self._after_last_read is None:
             return None
         point = next(iter(self._ended), self._after_last_read)
-        encoded, self._overfull = _encode(point, max(self._after_last_read, self.resumed.end), self._entries(), owner)
+        encoded, self._overfull = _metadata(point, max(self._after_last_read, self.resumed.end), self._entries(), owner)
         return Position(point, encoded)
 
     def uncommitted(self) -> None:
@@ -152,21 +164,25 @@ class PartitionOffsets:
     @property
     def pressed(self) -> bool:
         """Whether much is open."""
-        return len(self._ended) >= PRESSED
+        return self._weight >= PRESSED
 
     @property
     def full(self) -> bool:
-        """Whether all that is open can't be listed, or soon couldn't."""
+        """Whether all that is open can't be told of, or soon couldn't."""
         # Of one record alone that is too long, waiting helps nothing.
-        return len(self._ended) >= FULL or (self._overfull and len(self._ended) > 1)
+        return self._weight >= FULL or (self._overfull and len(self._ended) > 1)
 
-    def _entries(self) -> list[tuple[int, int, int, int]]:
+    @property
+    def _weight(self) -> int:
+        return len(self._ended) + len(self._tried)
+
+    def _entries(self) -> list[_Open]:
         """What is open: of what was read, and of what was not read again yet."""
         tried, answered = self._tried, self._answered
-        read = [(at, ended, tried.get(at, 0), answered.get(at, 0)) for at, ended in self._ended.items()]
+        read = [_Open(at, ended, tried.get(at, 0), answered.get(at, 0)) for at, ended in self._ended.items()]
         again = self._after_last_read or 0
         resumed = self.resumed
-        unread = [(at, *bits, resumed.answered.get(at, 0)) for at, bits in resumed.open.items() if at >= again]
+        unread = [_Open(at, *bits, resumed.answered.get(at, 0)) for at, bits in resumed.open.items() if at >= again]
         return [*read, *sorted(unread)]
 
 
@@ -188,20 +204,50 @@ def resumed(metadata: str | None, offset: int) -> Resumed:
     return Resumed(owner, end, found, answered)
 
 
-def _encode(point: int, end: int, entries: list[tuple[int, int, int, int]], owner: str) -> tuple[str, bool]:
-    """The metadata as text. Where not all fits, it ends at the first open record that doesn't."""
+def _metadata(point: int, end: int, entries: list[_Open], owner: str) -> tuple[str, bool]:
+    """The metadata as text, and whether more than the statuses had to be left out."""
     most = (MOST_BYTES - len(owner) - 4) // 5 * 4 - 10
-    encoded, at, overfull = bytearray(), point, False
-    for offset, ended, tried, answered in entries:
-        entry = _varint(2 * (offset - at) + bool(tried)) + _varint(ended)
-        if tried:
-            entry += _varint(tried) + _varint(answered)
+    version, encoded, overfull = 1, None, False
+    if any(one.answered for one in entries):
+        version, encoded = 2, _fitting(point, entries, most, statuses=True)
+    if encoded is None:
+        version, encoded = 1, _fitting(point, entries, most)
+    if encoded is None:
+        overfull = True
+        end, encoded = _cut(point, end, [one._replace(tried=0) for one in entries], most)
+    return f"{version};{owner};{b85encode(_varint(end - point) + encoded).decode()}", overfull
+
+
+def _fitting(point: int, entries: list[_Open], most: int, *, statuses: bool = False) -> bytes | None:
+    """The list of what is open; ``None`` if it is too long."""
+    encoded, at = bytearray(), point
+    for one in entries:
+        encoded += _entry(one, at, statuses=statuses)
+        if len(encoded) > most:
+            return None
+        at = one.offset
+    return bytes(encoded)
+
+
+def _cut(point: int, end: int, entries: list[_Open], most: int) -> tuple[int, bytes]:
+    """The list, and where it ends: at the first open record that doesn't fit, or at ``end``."""
+    encoded, at = bytearray(), point
+    for one in entries:
+        entry = _entry(one, at)
         if len(encoded) + len(entry) > most:
-            end, overfull = offset, True
-            break
+            return one.offset, bytes(encoded)
         encoded += entry
-        at = offset
-    return f"2;{owner};{b85encode(_varint(end - point) + encoded).decode()}", overfull
+        at = one.offset
+    return end, bytes(encoded)
+
+
+def _entry(one: _Open, at: int, *, statuses: bool = False) -> bytes:
+    entry = _varint(2 * (one.offset - at) + bool(one.tried)) + _varint(one.ended)
+    if one.tried:
+        entry += _varint(one.tried)
+        if statuses:
+            entry += _varint(one.answered)
+    return entry
 
 
 def _varint(number: int) -> bytes:

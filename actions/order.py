@@ -7,6 +7,8 @@ their partition, so whoever reads two of them knows which is older.
 from hashlib import blake2b
 from typing import NamedTuple
 
+ORDERED_MS = 300_000
+"""Who is put off for longer has no place: it lets later ones pass."""
 _MOST = 2**63
 
 
@@ -34,6 +36,14 @@ def encode_order(order: Order) -> str:
     """The place as a header's text."""
     after = () if order.after is None else (*order.after, order.after_due_ms)
     return "/".join(map(str, (order.lane, order.partition, order.offset, order.place, *after)))
+
+
+def told_order(text: str | None, log_ms: int) -> Order | None:
+    """The place that a record's header says which was appended at ``log_ms``; no time in it is later than can be."""
+    order = decode_order(text)
+    if order is None:
+        return None
+    return order._replace(after_due_ms=min(order.after_due_ms, log_ms + ORDERED_MS))
 
 
 def decode_order(text: str | None) -> Order | None:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from actions.decide import RETRYING, Decision
 from actions.delivery import Delivery
-from actions.order import encode_order
+from actions.order import ORDERED_MS, encode_order
 from actions.schedule import Schedule
 from schemas.codec import Codec
 from schemas.delivery_headers import DeliveryHeaders, encode_headers
@@ -78,8 +78,9 @@ def dead_letter(delivery: Delivery, decision: Decision) -> Record:
 def _of_event(delivery: Delivery, decision: Decision, topic: str, not_before_ms: int | None) -> Record:
     """The event's own record, with headers that say which delivery of it, and how it stands."""
     source, order = delivery.source, delivery.order
-    # Who was tried, or has reached some of many, has had its turn.
-    if decision.attempt or decision.recipients_left or not_before_ms is None:
+    # Who was tried, or has reached some of many, has had its turn; who waits for long gives it up.
+    turn_over = decision.attempt or decision.recipients_left or not_before_ms is None
+    if turn_over or (decision.delay_ms or 0) > ORDERED_MS:
         order = None
     headers = DeliveryHeaders(
         delivery.id,
@@ -95,6 +96,6 @@ def _of_event(delivery: Delivery, decision: Decision, topic: str, not_before_ms:
     return Record(topic, source.key, source.value, encode_headers(headers))
 
 
-def parked(delivery: Delivery, reason: str, delay_ms: int) -> Decision:
+def unattempted(delivery: Delivery, reason: str, delay_ms: int) -> Decision:
     """A delivery that waits without an attempt having been made."""
     return Decision(RETRYING, delivery.attempt - 1, reason, delivery.http_status, delay_ms, delivery.recipients_left)

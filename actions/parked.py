@@ -5,27 +5,30 @@ that reads it, or in the memory of the process that had put the later one off. W
 alone: the retry topics tell who was put off, and the positions of the group's members who of them has ended. So it
 outlives any process. Nobody is waited for longer than ``HOLD_MS`` past the time for which it was told to come again.
 
-Pure: time is an argument, milliseconds since 1970 as the brokers tell it; 0 as long as they haven't.
+Pure: time is an argument, milliseconds since 1970 as the brokers tell it; 0 as long as they haven't. How long the
+brokers' answers are waited for is measured by a clock that never jumps (``clock_ms``).
 """
 
 from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from actions.delivery import Delivery
 from actions.offsets import Resumed
-from actions.order import Order, lane_key
+from actions.order import ORDERED_MS, Order, lane_key
 from streams.app import Place
 from topology.names import AUTOMATION_EVENTS
 
-ORDERED_MS = 300_000
-"""Who is put off for longer lets later ones pass."""
 HOLD_MS = 300_000
 """Who hasn't been sent by so long past its time holds nobody back any more."""
 SWEEP_MS = 60_000
 ANSWER_MS = 60_000
 """Brokers that don't tell what is known within this time are waited for no longer."""
+AT_ONCE = 2_000
+"""So many records are taken in one turn of the event loop: that takes about 8 ms."""
+_KEY = 4
+"""So many fields of an order are its place, with its lane; others tell of neighbours."""
 MOST = 100_000
 """So many are remembered. Those beyond may be overtaken."""
 
@@ -63,15 +66,25 @@ class Knowledge(NamedTuple):
     records: list[PutOff]
     reached: Mapping[Place, Reached]
 
+    def slices(self) -> Iterator["Knowledge"]:
+        """The same, in parts to be taken one after the other; the last one has what ends the reading."""
+        whole = max(0, len(self.records) - 1) // AT_ONCE * AT_ONCE
+        for first in range(0, whole, AT_ONCE):
+            yield Knowledge(0, self.records[first : first + AT_ONCE], {})
+        yield self._replace(records=self.records[whole:])
+
 
 class _Entry(NamedTuple):
-    """``here`` = it is in the lanes of this process. ``unread`` = this process wrote it, and hasn't read it yet."""
+    """``here`` = it is in the lanes of this process.
+
+    ``unread``: this process has put it off, and hasn't read its record yet; it was in this partition before.
+    """
 
     order: Order
     due_ms: int
     at: tuple[tuple[Place, int], ...]
     here: bool = False
-    unread: bool = False
+    unread: Place | None = None
 
 
 class Parked:
@@ -85,6 +98,7 @@ class Parked:
         self._reached: dict[Place, Reached] = {}
         self._asked = self._begun = self._known = 0
         self._assigned: dict[Place, tuple[int, int]] = {}
+        self._doubted: dict[str, int] = {}
         self._swept_ms = 0
 
     # What is asked of the brokers.
@@ -111,21 +125,21 @@ class Parked:
         self._begun = self._asked
         return self._begun
 
-    def knows(self, asked: int, until_ms: int, now_ms: int) -> bool:
+    def knows(self, asked: int, until_ms: int, clock_ms: int) -> bool:
         """Whether all is known that there was when it was asked; nobody waits for it beyond ``until_ms``."""
-        return self._known >= asked or now_ms > until_ms
+        return self._known >= asked or clock_ms > until_ms
 
-    def assigned(self, partitions: Iterable[Place], now_ms: int) -> None:
+    def assigned(self, partitions: Iterable[Place], clock_ms: int) -> None:
         """Partitions of events are this process's now: what others put off of them is to be known first."""
         asked = self.ask()
-        self._assigned.update((place, (asked, now_ms + ANSWER_MS)) for place in partitions)
+        self._assigned.update((place, (asked, clock_ms + ANSWER_MS)) for place in partitions)
 
-    def ready(self, place: Place, now_ms: int) -> bool:
+    def ready(self, place: Place, clock_ms: int) -> bool:
         """Whether the partition's events may be taken up."""
         asked = self._assigned.get(place)
         if asked is None:
             return True
-        if not self.knows(*asked, now_ms):
+        if not self.knows(*asked, clock_ms):
             return False
         del self._assigned[place]
         return True
@@ -138,6 +152,8 @@ class Parked:
         for place, reached in knowledge.reached.items():
             self._end(place, reached)
         self._known = max(self._known, knowledge.asked)
+        for delivery_id in [one for one, asked in self._doubted.items() if asked <= self._known]:
+            self._never_written(delivery_id)
 
     # What happens here.
 
@@ -159,7 +175,10 @@ class Parked:
             if after is not None:
                 order = order._replace(after=(after.source.offset, after.place), after_due_ms=due_ms)
         before = self._entries.get(delivery.id)
-        self._enter(delivery.id, _Entry(order, due_ms, before.at if before else (), unread=True))
+        source = delivery.source
+        unread = source.topic, source.partition
+        self._doubted.pop(delivery.id, None)
+        self._enter(delivery.id, _Entry(order, due_ms, before.at if before else (), unread=unread))
         return delivery._replace(order=order)
 
     def came(self, delivery_id: str) -> None:
@@ -175,6 +194,11 @@ class Parked:
                 origin = AUTOMATION_EVENTS, entry.order.partition
                 if origin in partitions or any(place in partitions for place, _ in entry.at):
                     self._entries[delivery_id] = entry._replace(here=False)
+
+    def unwritten(self, partitions: Collection[Place]) -> None:
+        """What was put off of these partitions may not have been committed: what isn't read soon was not."""
+        asked = self.ask()
+        self._doubted.update((one, asked) for one, entry in self._entries.items() if entry.unread in partitions)
 
     def behind(self, delivery_id: str, order: Order, now_ms: int) -> int | None:
         """When the one is or was due that is to go before this delivery; ``None`` if it may go."""
@@ -202,15 +226,18 @@ class Parked:
             self._records[place][offset] = record.delivery_id
 
     def _enter(self, delivery_id: str, entry: _Entry) -> bool:
-        known = delivery_id in self._entries
-        if not known and len(self._entries) >= self._most:
+        before = self._entries.get(delivery_id)
+        known = before is not None and before.order[:_KEY] == entry.order[:_KEY]
+        if before is not None and not known:
+            # Its records still tell when it has ended.
+            self._forget(delivery_id)
+        if before is None and len(self._entries) >= self._most:
             self._sweep(entry.due_ms - ORDERED_MS - HOLD_MS)
             if len(self._entries) >= self._most:
                 return False
         self._entries[delivery_id] = entry
         if not known:
-            order = entry.order
-            insort(self._lanes.setdefault(order.lane, []), (order.partition, order.offset, order.place, delivery_id))
+            insort(self._lanes.setdefault(entry.order.lane, []), _in_lane(entry.order, delivery_id))
         return True
 
     def _sweep(self, before_ms: int) -> None:
@@ -247,12 +274,25 @@ class Parked:
         else:
             self._forget(delivery_id)
 
+    def _never_written(self, delivery_id: str) -> None:
+        del self._doubted[delivery_id]
+        entry = self._entries.get(delivery_id)
+        if entry is not None and entry.unread and entry.at:
+            self._entries[delivery_id] = entry._replace(unread=None)
+        elif entry is not None and entry.unread:
+            self._forget(delivery_id)
+
     def _forget(self, delivery_id: str) -> None:
         order = self._entries.pop(delivery_id).order
         lane = self._lanes[order.lane]
-        del lane[bisect_left(lane, (order.partition, order.offset, order.place, delivery_id))]
+        del lane[bisect_left(lane, _in_lane(order, delivery_id))]
         if not lane:
             del self._lanes[order.lane]
+
+
+def _in_lane(order: Order, delivery_id: str) -> tuple[int, int, int, str]:
+    """What a lane is sorted by."""
+    return order.partition, order.offset, order.place, delivery_id
 
 
 def _before(one: Delivery, order: Order) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from threading import Event, Thread
 from typing import Any
 
@@ -11,8 +11,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from actions.kafka_clients import positions_config
+from actions.listing import Listing
 from actions.offsets import resumed
-from actions.order import decode_order
+from actions.order import ORDERED_MS, told_order
 from actions.parked import Knowledge, Parked, PutOff, Reached
 from schemas.delivery_headers import decode_headers
 from streams.app import Place
@@ -32,17 +33,27 @@ BATCH = 2_000
 
 
 class ParkedReader:
-    """Answers what ``parked`` asks, until ``stop``. ``topics`` are the retry topics.
+    """Answers what ``parked`` asks, until ``stop``. ``topics`` are the retry topics in which places can be.
 
     Law: the group's positions are asked for first, then where the retry topics end, then they are read up to there.
     A record that takes another's place is committed together with the other's end: who knows of the end has read it.
+    ``learn`` is given what was read, on the loop and in slices; by default it is that of ``parked``.
     """
 
-    def __init__(self, settings: Settings, parked: Parked, topics: Iterable[str]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        parked: Parked,
+        topics: Iterable[str],
+        learn: Callable[[Knowledge], None] | None = None,
+    ) -> None:
         self._settings = settings
         self._parked = parked
         self._retry = {settings.topic(topic): topic for topic in topics}
         self._names = {**self._retry, settings.topic(AUTOMATION_EVENTS): AUTOMATION_EVENTS}
+        self._events = settings.topic(AUTOMATION_EVENTS)
+        self._listing = Listing(self._names)
+        self._learn = learn or parked.learn
         self._loop = asyncio.get_running_loop()
         self._stopping = Event()
         self._next: dict[tuple[str, int], int] = {}
@@ -67,36 +78,57 @@ class ParkedReader:
         self._next.clear()
         try:
             client = admin(self._settings)
-            places = self._partitions(client)
             unanswered = True
             while not self._stopping.is_set():
                 if unanswered or self._parked.wanted:
-                    unanswered = not self._answer(consumer, client, places)
+                    unanswered = not self._answer(consumer, client)
                 self._stopping.wait(EVERY_S)
         finally:
             consumer.close()
 
-    def _partitions(self, client: AdminClient) -> list[tuple[str, int]]:
-        found = client.list_topics(timeout=PATIENCE_S).topics
-        return [(name, number) for name in self._names if name in found for number in found[name].partitions]
+    def _places(self, client: AdminClient) -> list[tuple[str, int]]:
+        """All partitions of all topics; none as long as the brokers don't tell of all."""
+        if self._listing.due(time.monotonic()):
+            topics = client.list_topics(timeout=PATIENCE_S).topics
+            if not self._listing.told(topics, time.monotonic()):
+                log.warning("the brokers don't tell all partitions of what was put off, they are asked again")
+        return self._listing.places
 
-    def _answer(self, consumer: Consumer, client: AdminClient, places: list[tuple[str, int]]) -> bool:
+    def _answer(self, consumer: Consumer, client: AdminClient) -> bool:
         """Whether all could be read that there is. What was read is told in any case."""
         asked = self._parked.begin()
         try:
+            places = self._places(client)
+            if not places:
+                return False
             reached = self._reached(consumer, places)
             ends = self._ends(client, places)
         except KafkaException as error:
             log.warning("what was put off can't be read, it goes on", reason=error.args[0].name())
             return False
         records, complete = self._read(consumer, ends, reached)
-        try:
-            knowledge = Knowledge(asked, records, reached) if complete else Knowledge(0, records, {})
-            self._loop.call_soon_threadsafe(self._parked.learn, knowledge)
-        except RuntimeError:
-            # The loop has ended, and with it whoever would be told.
-            self._stopping.set()
+        for record in records:
+            self._listing.named((self._events, record.order.partition))
+        self._tell(Knowledge(asked, records, reached) if complete else Knowledge(0, records, {}))
         return complete
+
+    def _tell(self, knowledge: Knowledge) -> None:
+        """Hand over what was read; between two slices the loop does what else there is."""
+        for part in knowledge.slices():
+            taken = Event()
+            try:
+                self._loop.call_soon_threadsafe(self._take, part, taken)
+            except RuntimeError:
+                # The loop has ended, and with it whoever would be told.
+                self._stopping.set()
+            while not (taken.wait(EVERY_S) or self._stopping.is_set()):
+                pass
+
+    def _take(self, part: Knowledge, taken: Event) -> None:
+        try:
+            self._learn(part)
+        finally:
+            taken.set()
 
     def _reached(self, consumer: Consumer, places: list[tuple[str, int]]) -> dict[Place, Reached]:
         found = {}
@@ -147,15 +179,19 @@ class ParkedReader:
             self._next[place] = max(self._next.get(place, 0), offset + (error is None))
             if error is None:
                 headers: Any = message.headers() or ()
-                if any(name == "order" for name, _ in headers):
-                    one = self._one(message, (self._names[topic], partition), offset, headers)
-                    found += [] if one is None else [one]
+                at = (self._names[topic], partition), offset
+                one = told_by(headers, at, message.timestamp()[1])
+                found += [] if one is None else [one]
         return found
 
-    def _one(self, message: Message, place: Place, offset: int, headers: Any) -> PutOff | None:
-        told = decode_headers(headers)
-        order = None if told is None else decode_order(told.order)
-        if told is None or order is None:
-            return None
-        due_ms = max(told.not_before_ms or 0, message.timestamp()[1])
-        return PutOff(told.delivery_id, order, due_ms, (place, offset))
+
+def told_by(headers: Sequence[tuple[str, bytes]], at: tuple[Place, int], log_ms: int) -> PutOff | None:
+    """What a retry record tells that was appended at ``log_ms``; ``None`` if its delivery has no place in a lane."""
+    if not any(name == "order" for name, _ in headers):
+        return None
+    told = decode_headers(headers)
+    order = None if told is None else told_order(told.order, log_ms)
+    if told is None or order is None:
+        return None
+    due_ms = max(told.not_before_ms or 0, log_ms)
+    return PutOff(told.delivery_id, order, min(due_ms, log_ms + ORDERED_MS), at)

@@ -7,9 +7,8 @@ retry topic: waiting takes no slot, no turn in a lane and no memory of this proc
 """
 
 import asyncio
-import random
-from collections.abc import Awaitable, Callable, Collection
-from typing import NamedTuple
+from collections.abc import Callable, Collection
+from functools import partial
 
 import structlog
 
@@ -17,22 +16,17 @@ from actions import decide
 from actions.attempt import Attempt, Attempts
 from actions.backlog import Backlog
 from actions.channels import CHANNELS
-from actions.channels.channel import Services
-from actions.clock import Clock
 from actions.decide import Decision, Limits
 from actions.delivery import Delivery, Source, Unreadable, deliveries, retried, subject
 from actions.destinations import lane_of
-from actions.exchange import Reply, Step
 from actions.health import NEVER
 from actions.lanes import Lane, Lanes, Refused
 from actions.ledger import Ledger
-from actions.mutes import Mutes
+from actions.means import Means
 from actions.offsets import MOST_TRIES
-from actions.outbox import Entry, Record, dead_letter, parked, result_of, result_record, retry_record
-from actions.parked import ANSWER_MS, Parked, place_of
-from actions.pulse import Pulse
+from actions.outbox import Entry, Record, dead_letter, result_of, result_record, retry_record, unattempted
+from actions.parked import ANSWER_MS, Knowledge, Parked, place_of
 from actions.schedule import parked_delay_ms, retry_after_ms, spread
-from actions.secrets import SecretStore
 from actions.soon import Soon
 from actions.telling import Telling
 from actions.waiting import Waiting, WaitingRoom
@@ -43,22 +37,7 @@ from topology.topics import AUTOMATION_TESTS
 
 log = structlog.get_logger()
 
-Send = Callable[[Step, int | None], Awaitable[Reply]]
-"""Says one thing to a receiver within so many milliseconds, or the usual time if ``None``. Never raises."""
-
 CLOCK_UNSURE = "clock_unsure"
-
-
-class Means(NamedTuple):
-    """What deliveries are made with. ``roll`` gives random numbers in [0, 1)."""
-
-    send: Send
-    secrets: SecretStore
-    services: Services
-    mutes: Mutes
-    clock: Clock
-    pulse: Pulse
-    roll: Callable[[], float] = random.random
 
 
 class Runner:
@@ -123,22 +102,28 @@ class Runner:
         if not self._pump_soon:
             # Once for all that are taken in one go.
             self._pump_soon = True
-            self._loop.call_soon(self._pump)
+            self._loop.call_soon(self._in_time, self._pump)
         return None
 
     def turn(self) -> None:
         """Take up what is due. To be called every tenth of a second or so."""
         now_ms = self._clock.now_ms()
         self._parked.follow(self._sure_ms())
+        clock_ms = self._pulse.now_ms()
         for waiting in self.waiting.leaving(now_ms):
-            delivery, due_ms, asked = waiting
-            if due_ms <= now_ms and not self._parked.knows(asked, due_ms + ANSWER_MS, self._sure_ms()):
-                self.waiting.add(waiting)
+            delivery, due_ms, asked, until_ms = waiting
+            until_ms = clock_ms + ANSWER_MS if until_ms is None else until_ms
+            if due_ms <= now_ms and not self._parked.knows(asked, until_ms, clock_ms):
+                self.waiting.add(waiting._replace(until_ms=until_ms))
             elif due_ms <= now_ms:
                 self._queue(delivery)
             elif not self._ended_unsent(delivery, now_ms):
-                self._move(parked(delivery, "waiting", due_ms - now_ms), delivery)
+                self._move(unattempted(delivery, "waiting", due_ms - now_ms), delivery)
         self._pump()
+
+    def learn(self, knowledge: Knowledge) -> None:
+        """Take what the brokers told of those who were put off."""
+        self._in_time(partial(self._parked.learn, knowledge))
 
     def measure(self) -> None:
         """Bring the metrics up to date that nobody changes as it goes."""
@@ -161,6 +146,7 @@ class Runner:
             self._queue(delivery)
         self.waiting.drop(unwanted)
         self._soon.drop(unwanted)
+        self._pump()
         await self._ended([task for task, delivery in self._tasks.items() if unwanted(delivery)], patience_s)
         self._leaving.difference_update(partitions)
 
@@ -237,13 +223,26 @@ class Runner:
 
     def _wake(self) -> None:
         self._pump_at, self._pump_at_ms = None, NEVER
-        self._pump()
+        self._in_time(self._pump)
+
+    def _in_time(self, *steps: Callable[[], object]) -> None:
+        """Do what a timer was for. What goes wrong is told: a delivery would wait for good."""
+        try:
+            for step in steps:
+                step()
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        if not self.failed.done():
+            self.failed.set_exception(error)
 
     def _tidy(self, task: asyncio.Task[None]) -> None:
         del self._tasks[task]
-        if not task.cancelled() and task.exception() is not None and not self.failed.done():
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
             # Only what can't be written down ends here: nothing may be committed past it.
-            self.failed.set_exception(task.exception() or RuntimeError())
+            self._fail(error)
 
     async def _deliver_on(self, lane: Lane, delivery: Delivery) -> None:
         """Deliver one after the other while there is one that may go: that costs less than a task for each.
@@ -283,7 +282,7 @@ class Runner:
         if attempt.interrupted and not delivery.test:
             # Ended by us, not by the service: who has had it is remembered, and no attempt is counted.
             left = delivery._replace(recipients_left=attempt.outcome.recipients_left)
-            self._move(parked(left, "interrupted", 0), left)
+            self._move(unattempted(left, "interrupted", 0), left)
         else:
             ended_ms = self._clock.now_ms()
             decision = decide.after(delivery, attempt.outcome, ended_ms, self._limits, self._roll())
@@ -303,7 +302,7 @@ class Runner:
             return False
         else:
             # The host's own clock may be wrong by days: a trip through the brokers tells their time.
-            self._move(parked(delivery, CLOCK_UNSURE, 0), delivery, now_ms=0)
+            self._move(unattempted(delivery, CLOCK_UNSURE, 0), delivery, now_ms=0)
         return True
 
     def _learn(self, lane: Lane, attempt: Attempt | None, took_ms: int, now_ms: int) -> None:
@@ -378,7 +377,7 @@ class Runner:
         delivery = self._parked.put_off(delivery, place_of(delivery, *lane), self._lanes.held(lane), now_ms, delay_ms)
         # The host's clock may be wrong by days: one never tried comes again at once until the brokers tell the time.
         told_ms = self._sure_ms() if delivery.order else None
-        self._move(parked(delivery, refused.reason, delay_ms), delivery, now_ms=told_ms)
+        self._move(unattempted(delivery, refused.reason, delay_ms), delivery, now_ms=told_ms)
 
     def _move(self, decision: Decision, delivery: Delivery, now_ms: int | None = None) -> None:
         """Go on with a delivery in a retry topic: here it has ended. ``now_ms`` is for where the clock is unsure."""
@@ -396,5 +395,4 @@ class Runner:
     def _again(self, delivery: Delivery) -> None:
         """Its wait in memory is over."""
         if self._backlog.holds(delivery.source):
-            self._queue(delivery)
-            self._pump()
+            self._in_time(partial(self._queue, delivery), self._pump)

@@ -60,6 +60,11 @@ class Schedule(NamedTuple):
         fitting = [tier for tier in self.tiers if tier.stay_ms * (1 - JITTER) <= delay_ms]
         return fitting[-1] if fitting else self.tiers[0]
 
+    def topics_within(self, most_ms: int) -> list[str]:
+        """All topics in which something waits that is due in ``most_ms`` or less."""
+        longest_ms = self.tier(most_ms).stay_ms
+        return [tier.topic for tier in self.tiers if tier.stay_ms <= longest_ms]
+
 
 def next_delay_ms(
     schedule: Schedule, attempt: int, max_attempts: int, retry_after_ms: int | None, roll: float

@@ -124,11 +124,11 @@ class EventSource:
         """What has come, waiting for the first. Partitions that are ``closed`` are paused."""
         self._pause(closed)
         first = self._consumer.poll(timeout_s)
-        messages = [] if first is None else [first, *self._consumer.consume(READ_AT_ONCE - 1, 0)]
+        if first is not None:
+            # A rebalance while more is read forgets what was kept before it.
+            self._keep([first])
+            self._keep(self._consumer.consume(READ_AT_ONCE - 1, 0))
         self._remember()
-        for message in messages:
-            if self._is_record(message) or self._is_end(message):
-                self._raw[self._place(message)].append(message)
         return self._decoded()
 
     def hear_of_twin(self) -> None:
@@ -243,6 +243,11 @@ class EventSource:
             self._stuck.discard(place)
         self._paused -= {TopicPartition(at.topic, at.partition) for at in partitions}
         return places
+
+    def _keep(self, messages: list[Message]) -> None:
+        for message in messages:
+            if self._is_record(message) or self._is_end(message):
+                self._raw[self._place(message)].append(message)
 
     def _is_record(self, message: Message) -> bool:
         error = message.error()

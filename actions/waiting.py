@@ -21,11 +21,15 @@ BYTES = 3 * 1024 * 1024
 
 
 class Waiting(NamedTuple):
-    """A delivery that is due at a time. ``asked``: what is to be known of those before it by then."""
+    """A delivery that is due at a time. ``asked``: what is to be known of those before it by then.
+
+    ``until_ms``, of a clock that never jumps, is how long that is waited for once it is due.
+    """
 
     delivery: Delivery
     due_ms: int
     asked: int = 0
+    until_ms: int | None = None
 
 
 class WaitingRoom:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from urllib.request import urlopen
 
 from aiohttp import web
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from schemas.codec import Codec, Rejected
 from schemas.records import FLOW_RUN_STATE_CHANGED, ActionResult, AutomationEvent
@@ -280,13 +280,17 @@ def dead_letters(settings: Settings) -> list[Kept]:
 
 
 def committed(settings: Settings) -> int:
-    """The sum of the group's committed offsets."""
+    """The sum of the group's committed offsets; 0 also while a cluster that has just begun finds its coordinator."""
     consumer = Consumer({"bootstrap.servers": settings.bootstrap_servers, "group.id": settings.actions_group})
     name = settings.topic(AUTOMATION_EVENTS)
     numbers = range(settings.partitions_of(AUTOMATION_EVENTS))
     try:
         found = consumer.committed([TopicPartition(name, number) for number in numbers], timeout=10)
         return sum(max(0, one.offset) for one in found)
+    except KafkaException as error:
+        if error.args[0].code() not in (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS):
+            raise
+        return 0
     finally:
         consumer.close()
 

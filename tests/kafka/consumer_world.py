@@ -1,6 +1,7 @@
 """What tests of the consumer put on the topics and find there, and the same as the oracle sees it."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -11,11 +12,11 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from schemas.codec import Codec, Rejected
 from schemas.records import AgentHeartbeat, AutomationEvent, FlowRunState
-from streams.topic_reader import Read, partitions_of, read_to_end
+from streams.topic_reader import Read, partitions_of, read_to_end, watermarks
 from tests.kafka.consumer_process import until
 from tests.oracle.oracle import Appended, Control, History, Json
 from topology.apply import apply
-from topology.kafka_config import client_config
+from topology.kafka_config import admin, client_config
 from topology.settings import Settings
 from topology.topics import AGENT_HEARTBEAT, AUTOMATION_EVENTS, AUTOMATIONS, FLOW_RUN_STATE, INPUT_DLQ
 
@@ -289,3 +290,21 @@ def _by_partition(records: list[Read], decode: Callable[[bytes | None], Any]) ->
         if not isinstance(value, Rejected):
             found.setdefault(record.partition, []).append(Appended(record.time_ms, value._asdict()))
     return found
+
+
+_OTHERS = re.compile(r"(t|consumer-|actions-)[0-9a-f]{10}(-|$)")
+"""How topics and groups of tests begin."""
+
+
+def traces(settings: Settings) -> tuple[set[str], dict[str, dict[int, tuple[int, int]]]]:
+    """What a command could leave on the cluster: groups, and topics with their ends; nothing of other tests."""
+    client = admin(settings)
+    own = (settings.topic_prefix, settings.consumer_group, settings.actions_group)
+
+    def concerns(name: str) -> bool:
+        return name.startswith(own) or not _OTHERS.match(name)
+
+    groups = {group.group_id for group in client.list_consumer_groups().result(10).valid}
+    # Kafka's own topics take what other tests commit.
+    topics = {name for name in client.list_topics(timeout=10).topics if not name.startswith("__")}
+    return set(filter(concerns, groups)), {name: watermarks(settings, name) for name in filter(concerns, topics)}

@@ -28,11 +28,11 @@ from tests.kafka.consumer_world import (
     reading_events,
     sla,
     state,
+    traces,
 )
 from topology.kafka_config import admin
 from topology.names import AUTOMATION_EVENTS, FLOW_RUN_STATE
 from topology.settings import Settings
-from topology.topics import topics
 
 pytestmark = pytest.mark.kafka
 
@@ -66,14 +66,6 @@ def laid(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return settings
 
 
-def trace(settings: Settings) -> tuple[Any, ...]:
-    """Everything that a command could leave on the cluster: ends of topics, groups, topics."""
-    client = admin(settings)
-    ends = {spec.name: watermarks(settings, spec.name) for spec in topics(settings, 1)}
-    groups = {group.group_id for group in client.list_consumer_groups().result(10).valid}
-    return ends, groups, set(client.list_topics(timeout=10).topics)
-
-
 def summary(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])["summary"]
     return found
@@ -91,9 +83,9 @@ def test_a_draft_fires_over_the_history_what_it_would_have_and_leaves_no_trace(
     put_states(laid, state("late", 1, "Success"))
     draft = tmp_path / "draft.yaml"
     draft.write_text(DRAFT)
-    before = trace(laid)
+    before = traces(laid)
     assert run(["backtest", "-f", str(draft), "--since", "1h", "--json"]) == 0
-    assert trace(laid) == before
+    assert traces(laid) == before
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     fired = sorted((one["automation_name"], one["flow_run_id"]) for one in lines[:-1])
     assert fired == [("failures", "r0"), ("failures", "r1"), ("failures", "r2"), ("stuck", "stuck")]
@@ -132,9 +124,9 @@ def test_what_was_live_through_a_crash_agrees_and_anything_else_on_the_topic_is_
         assert summary(capsys)["agrees"]
         assert fleet.processes[-1].terminate()[0] == 0
     put_states(laid, *lives(40, 42))
-    before = trace(laid)
+    before = traces(laid)
     assert run(["backtest", "--live", "--json"]) == 0
-    assert trace(laid) == before
+    assert traces(laid) == before
     found = summary(capsys)
     assert found["agree"] == len(events_on(laid)) >= 61
     assert (found["ahead"], found["behind"], found["unproven"]) == (1, 6, 0)

@@ -5,13 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka.admin import AdminClient
 
 from cli.main import run
 from schemas.codec import Codec
 from schemas.ids import delivery_id
 from schemas.records import ActionResult, AgentHeartbeat
-from streams.topic_reader import watermarks
 from tests.kafka.consumer_process import GRACE_MS, consumers
 from tests.kafka.consumer_world import (
     automation,
@@ -26,8 +24,8 @@ from tests.kafka.consumer_world import (
     reading_events,
     sla,
     state,
+    traces,
 )
-from topology.kafka_config import client_config
 from topology.names import ACTION_RESULTS
 from topology.settings import Settings
 
@@ -148,17 +146,10 @@ def test_explain_tells_of_agents_and_their_falls(judged: Settings, capsys: pytes
 
 
 def test_explain_leaves_nothing_behind(judged: Settings, capsys: pytest.CaptureFixture[str]) -> None:
-    admin = AdminClient(client_config(judged))
-
-    def everything() -> tuple[list[str], dict[str, dict[int, tuple[int, int]]]]:
-        groups = [group.group_id for group in admin.list_consumer_groups().result(10).valid]
-        topics = [name for name in admin.list_topics(timeout=10).topics if name.startswith(judged.topic_prefix)]
-        return sorted(groups), {name: watermarks(judged, name) for name in topics}
-
-    before = everything()
+    before = traces(judged)
     said(capsys, "--run", "stuck")
     said(capsys, "--agent-config", "pool")
-    assert everything() == before
+    assert traces(judged) == before
 
 
 def test_a_run_that_nobody_knows_is_said_to_be_unknown_and_where_it_was_sought(

@@ -13,12 +13,13 @@ from actions.delivery import Source, Unreadable
 from actions.exchange import Mail, Reply, Step
 from actions.lanes import Lanes
 from actions.ledger import Ledger
+from actions.means import Means
 from actions.mutes import Mutes
 from actions.offsets import Resumed
 from actions.outbox import Entry, Record
 from actions.parked import Knowledge, Parked
 from actions.pulse import Pulse
-from actions.runner import Means, Runner
+from actions.runner import Runner
 from actions.schedule import Schedule
 from actions.secrets import SecretStore
 from actions.telling import Telling
@@ -62,11 +63,12 @@ class SetClock(Clock):
 
 
 class Book(Ledger):
-    """What would be written; ``commit`` writes it, if ``works``."""
+    """What would be written; ``commit`` writes it. There is ``room`` for so many entries."""
 
     def __init__(self, backlog: Backlog) -> None:
         self.backlog = backlog
         self.is_behind = False
+        self.room = 1_000_000
         self.entries: list[Entry] = []
         self.written: list[Record] = []
 
@@ -75,6 +77,9 @@ class Book(Ledger):
         return self.is_behind
 
     def add(self, entry: Entry) -> None:
+        self.room -= 1
+        if self.room < 0:
+            raise RuntimeError("a secret text")
         self.entries.append(entry)
 
     async def commit(self) -> bool:

@@ -1,6 +1,6 @@
 """What is committed of a partition: how far it has come, and what has ended beyond that."""
 
-from base64 import b85encode
+from base64 import b85decode, b85encode
 from random import Random
 
 import pytest
@@ -259,6 +259,70 @@ def test_what_each_was_answered_last_is_known_to_whoever_goes_on() -> None:
     position = offsets.position("me")
     assert position is not None
     assert taken_up(position).resumed.status(1, 0) == 503, "who has not read a record again hands it on"
+
+
+def tried_all(count: int, status: int | None, deliveries: int = 3) -> PartitionOffsets:
+    """Each record's last delivery was tried, and of every other one the first has ended."""
+    offsets = PartitionOffsets()
+    for offset in range(count):
+        offsets.read(offset, deliveries)
+        offsets.tried(offset, deliveries - 1, status)
+        if offset % 2:
+            offsets.ended(offset, 0)
+    return offsets
+
+
+@pytest.mark.parametrize("deliveries", [2, 3, 7])
+def test_statuses_give_way_before_anything_that_has_ended_does(deliveries: int) -> None:
+    """Who goes on without a status has lost a word in a header; what is cut off is delivered twice."""
+    offsets = tried_all(600, 503, deliveries)
+    position = offsets.position("automations-actions-0123456789abcdef0123456789abcdef")
+    assert position is not None
+    assert len(position.metadata.encode()) <= MOST_BYTES
+    again = taken_up(position)
+    for offset in range(600):
+        assert again.resumed.tried(offset, deliveries - 1) == 1
+        assert again.read(offset, deliveries) == offset % 2
+    assert again.resumed.status(0, deliveries - 1) is None
+    assert not offsets._overfull
+
+
+def test_tries_give_way_too_before_anything_that_has_ended_does() -> None:
+    """All that was read may be tried after it was read, when it is too late to read less."""
+    offsets = tried_all(FULL, 503)
+    position = offsets.position("automations-actions-0123456789abcdef0123456789abcdef")
+    assert position is not None
+    again = taken_up(position)
+    assert [again.read(offset, 3) for offset in range(FULL)] == [0, 1] * (FULL // 2)
+    assert again.resumed.tried(0, 2) == 0
+    assert offsets.full
+
+
+def test_one_that_was_tried_counts_double() -> None:
+    assert not tried_all(PRESSED // 2 - 1, None).pressed
+    assert tried_all(PRESSED // 2, None).pressed
+    assert not tried_all(FULL // 2 - 1, None).full
+    offsets = tried_all(FULL // 2, None)
+    assert offsets.full
+    for place in range(3):
+        offsets.ended(0, place)
+    assert not offsets.full
+
+
+def test_what_has_no_status_to_tell_is_written_so_that_the_version_before_reads_it() -> None:
+    for status, version in ((None, "1"), (503, "2")):
+        position = tried_all(10, status).position("me")
+        assert position is not None
+        written, _, encoded = position.metadata.split(";", 2)
+        assert written == version
+    offsets = PartitionOffsets()
+    for offset in range(3):
+        offsets.read(offset, 1)
+    offsets.tried(1, 0)
+    position = offsets.position("me")
+    assert position is not None
+    version, _, encoded = position.metadata.split(";", 2)
+    assert (version, list(b85decode(encoded))) == ("1", [3, 0, 0, 3, 0, 1, 2, 0])
 
 
 def test_metadata_of_the_version_before_is_understood() -> None:

@@ -1,11 +1,16 @@
 """Who was put off is known to all processes, and none of its lane is sent before it."""
 
-from actions.delivery import Delivery
+from actions.decide import RETRYING, Decision
+from actions.delivery import Delivery, retried
 from actions.lanes import Lane
 from actions.offsets import Resumed
-from actions.order import Order, decode_order, encode_order
-from actions.parked import ANSWER_MS, HOLD_MS, ORDERED_MS, Knowledge, Parked, PutOff, Reached, place_of
-from tests.unit.actions_events import delivery, source
+from actions.order import ORDERED_MS, Order, decode_order, encode_order
+from actions.outbox import retry_record
+from actions.parked import ANSWER_MS, AT_ONCE, HOLD_MS, Knowledge, Parked, PutOff, Reached, place_of
+from actions.parked_reader import told_by
+from actions.schedule import Schedule
+from schemas.delivery_headers import DeliveryHeaders, decode_headers, encode_headers
+from tests.unit.actions_events import delivery, entry, fired, source
 from topology.names import AUTOMATION_EVENTS, RETRY_1M, RETRY_10M
 
 NOW = 1_782_907_200_000
@@ -193,3 +198,101 @@ def test_of_one_event_the_actions_of_one_lane_have_an_order_too_and_partitions_h
     assert placed is not None
     assert parked.behind("d5b", placed, NOW) == NOW
     assert may_go(parked, 6, partition=1)
+
+
+def test_who_is_put_off_for_long_has_no_place_in_its_record_either() -> None:
+    """So only topics for short stays need to be read for places."""
+    for delay_ms, kept in ((ORDERED_MS, order(5)), (ORDERED_MS + 1, None)):
+        decision = Decision(RETRYING, 0, "waiting", delay_ms=delay_ms)
+        record = retry_record(delivery(5)._replace(order=order(5)), decision, Schedule(), NOW)
+        headers = decode_headers(record.headers)
+        assert headers is not None
+        assert decode_order(headers.order) == kept
+        assert kept is None or record.topic in Schedule().topics_within(ORDERED_MS)
+
+
+def test_times_that_a_record_tells_are_believed_only_as_far_as_they_can_be_true() -> None:
+    """A process whose clock is years ahead makes nobody wait for years."""
+    years = NOW + 10 * 365 * 86_400_000
+    placed = order(5)._replace(after=(3, 0), after_due_ms=years)
+    headers = DeliveryHeaders("d5", "a", 0, "waiting", not_before_ms=years, order=encode_order(placed))
+    bounded = placed._replace(after_due_ms=NOW + ORDERED_MS)
+    found = told_by(encode_headers(headers), (RETRY, 70), NOW)
+    assert found == PutOff("d5", bounded, NOW + ORDERED_MS, (RETRY, 70))
+    again = retried(fired("e5", entry("a")), headers, source(70, RETRY_1M, log_ms=NOW))
+    assert isinstance(again, Delivery)
+    assert again.order == bounded
+    early = headers._replace(not_before_ms=7, order=encode_order(order(5)))
+    assert told_by(encode_headers(early), (RETRY, 70), NOW) == PutOff("d5", order(5), NOW, (RETRY, 70))
+    assert told_by(encode_headers(headers._replace(order=None)), (RETRY, 70), NOW) is None
+    assert told_by([("order", b"x")], (RETRY, 70), NOW) is None
+
+
+def test_a_delivery_that_is_told_with_two_places_has_the_later_told_one_only() -> None:
+    """Its event is in the log twice, or its lane is called otherwise since a setting was changed."""
+    parked = Parked()
+    told(parked, put_off(5, 70), put_off(6, 71), retry=Reached(70))
+    moved = put_off(5, 72, lane="other")
+    told(parked, moved, retry=Reached(70))
+    assert may_go(parked, 6), "its old place is no longer held"
+    assert not may_go(parked, 7), "a neighbour's is"
+    assert not may_go(parked, 7, lane="other")
+    parked.put_off(delivery(5), order(8), [], NOW, 1_000)
+    assert may_go(parked, 7, lane="other")
+    told(parked, put_off(8, 73), retry=Reached(70))
+    told(parked, retry=Reached(73))
+    assert may_go(parked, 8)
+    assert not may_go(parked, 9)
+    told(parked, retry=Reached(74))
+    parked.follow(NOW + 2 * HOLD_MS)
+    assert len(parked) == 0
+
+
+def test_who_was_put_off_in_vain_holds_nobody_once_that_is_sure() -> None:
+    """Its partition was lost before the commit: it is still where it was, and another process has it."""
+    parked = Parked()
+    parked.put_off(delivery(5), order(5), [], NOW, 1_000)
+    parked.unwritten([RETRY])
+    told(parked)
+    assert not may_go(parked, 6), "it came from another partition"
+    begun = parked.begin()
+    parked.unwritten([EVENTS])
+    parked.learn(Knowledge(begun, [], {}))
+    assert not may_go(parked, 6), "it may have been written while that was read"
+    told(parked)
+    assert may_go(parked, 6)
+    assert len(parked) == 0
+
+
+def test_who_was_put_off_and_written_all_the_same_keeps_its_place() -> None:
+    parked = Parked()
+    parked.put_off(delivery(5), order(5), [], NOW, 1_000)
+    parked.put_off(delivery(7)._replace(order=order(7)), order(7, Lane("to", "b")), [], NOW, 1_000)
+    parked.unwritten([EVENTS])
+    parked.put_off(delivery(7), order(7, Lane("to", "b")), [], NOW, 2_000)
+    told(parked, put_off(5, 70), retry=Reached(70))
+    assert not may_go(parked, 6), "its record was read"
+    assert parked.behind("d8", order(8, Lane("to", "b")), NOW) == NOW + 2_000, "it was put off anew"
+    told(parked, retry=Reached(71))
+    assert may_go(parked, 6)
+
+
+def test_one_that_was_put_off_again_in_vain_has_its_old_record_still() -> None:
+    parked = Parked()
+    told(parked, put_off(5, 70), retry=Reached(70))
+    parked.put_off(delivery(0, of=source(70, RETRY_1M, partition=1))._replace(id="d5"), order(5), [], NOW, 1_000)
+    parked.unwritten([RETRY])
+    told(parked, retry=Reached(70))
+    assert not may_go(parked, 6)
+    told(parked, retry=Reached(71))
+    assert may_go(parked, 6), "the next owner of its partition has ended it"
+
+
+def test_much_that_is_told_is_taken_in_slices_the_last_of_which_ends_the_reading() -> None:
+    records = [put_off(number, number) for number in range(2 * AT_ONCE + 1)]
+    whole = Knowledge(7, records, {RETRY: Reached(3)})
+    slices = list(whole.slices())
+    assert [len(one.records) for one in slices] == [AT_ONCE, AT_ONCE, 1]
+    assert [record for one in slices for record in one.records] == records
+    assert [(one.asked, one.reached) for one in slices] == [(0, {}), (0, {}), (7, whole.reached)]
+    assert list(Knowledge(7, [], {}).slices()) == [Knowledge(7, [], {})]

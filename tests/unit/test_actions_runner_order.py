@@ -1,11 +1,13 @@
 """A delivery whose older sibling is elsewhere comes after it, whichever process has which."""
 
+import asyncio
+
 from actions.channels import CHANNELS
 from actions.channels.channel import Services
 from actions.delivery import Unreadable, deliveries, subject
 from actions.exchange import Answer, Reply, Step
 from actions.order import Order, decode_order, encode_order
-from actions.parked import Knowledge, PutOff, Reached, place_of
+from actions.parked import ANSWER_MS, Knowledge, PutOff, Reached, place_of
 from schemas.delivery_headers import DeliveryHeaders
 from schemas.ids import delivery_id
 from schemas.records import AutomationEvent
@@ -14,6 +16,7 @@ from tests.unit.actions_world import DAY_MS, World
 from topology.topics import RETRY_1M, RETRY_10M
 
 ELSEWHERE = (RETRY_1M, 7)
+ONE = fired("e1", entry("a"))
 
 
 def well(_: Step) -> Reply:
@@ -96,3 +99,20 @@ async def test_who_queued_behind_one_whose_partition_goes_elsewhere_waits_for_it
     world.answering.set()
     await world.runner.drain(1)
     assert len(world.sent) == 1
+
+
+async def test_how_long_brokers_are_waited_for_does_not_depend_on_what_the_clock_says() -> None:
+    """The brokers' time may be told meanwhile, days from the host's, or never."""
+    for sure in (True, False):
+        world = World(well)
+        world.clock.sure = sure
+        headers = DeliveryHeaders(delivery_id("e1", "a"), "a", 0, "waiting", order=encode_order(order(ONE, 0)))
+        world.admit(ONE, RETRY_1M, headers)
+        world.runner.turn()
+        world.clock.at_ms += DAY_MS // 2
+        world.runner.turn()
+        await asyncio.sleep(0.01)
+        assert world.sent == [], "nothing is known yet, and no time has passed"
+        world.pulse._lost_ms -= ANSWER_MS + 1
+        world.runner.turn()
+        await world.sends(1)

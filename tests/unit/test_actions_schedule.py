@@ -59,6 +59,17 @@ def test_a_record_waits_in_the_topic_with_the_longest_stay_that_is_not_longer(de
     assert all(other.stay_ms * 0.8 > delay_ms for other in longer)
 
 
+@given(st.integers(0, 10**8), st.integers(0, 10**8), st.sampled_from([1.0, 0.1, 0.001]))
+def test_what_waits_no_longer_than_a_bound_is_in_the_topics_of_that_bound(
+    delay_ms: int, most_ms: int, factor: float
+) -> None:
+    schedule = Schedule().scaled(factor)
+    topics = schedule.topics_within(most_ms)
+    assert delay_ms > most_ms or schedule.tier(delay_ms).topic in topics
+    assert all(schedule.tier(most_ms).stay_ms >= tier.stay_ms for tier in schedule.tiers if tier.topic in topics)
+    assert Schedule().topics_within(5 * M) == [RETRY_1M], "what waits for hours is in other topics"
+
+
 def test_each_delay_has_its_topic() -> None:
     topics = [Schedule().tier(delay).topic for delay in Schedule().delays_ms]
     assert topics == [RETRY_1M] * 4 + [RETRY_10M] * 2 + [RETRY_1H] * 5
