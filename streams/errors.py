@@ -35,7 +35,7 @@ The client's errors, by where they come up. "Again" is within the transaction's 
                                                                 aborts and drops them; the client joins again
     reading              _ALL_BROKERS_DOWN, _TRANSPORT and      logged: the client connects again by itself;
                          all else                               progress stands still meanwhile
-    committed offsets    UNSTABLE_OFFSET_COMMIT, no answer      asked again a moment later; the restore waits, no
+    committed offsets    UNSTABLE_OFFSET_COMMIT, no answer      asked again a moment later; that restore waits, no
                                                                 other partition does
     changelog            retriable; else                        the client reads on; else Lost
     changelog's end      held back by a transaction             its producer is shut out; after 45 s Lost

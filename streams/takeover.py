@@ -228,6 +228,8 @@ class Takeovers:
             committed, no_offset = _offsets_heard(question.parts[3:])
             for taking in question.takings:
                 place, changelog = taking.place, taking.changelog
+                if self._taking.get(changelog) is not taking:
+                    continue
                 known = place in committed and place in highs and lows.keys() >= {place, changelog}
                 if self._told(taking, "offsets", known and ids.keys() >= {*taking.topics}, [*failed, *no_offset]):
                     told = brokers.learn(ids, *taking.topics)
