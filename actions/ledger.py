@@ -61,10 +61,9 @@ class Ledger:
         self._busy_since: float | None = None
 
     @property
-    def busy_s(self) -> float:
-        """How long the commit under way has taken so far, in seconds."""
-        since = self._busy_since
-        return 0.0 if since is None else monotonic() - since
+    def busy_since_s(self) -> float | None:
+        """When the commit under way has last moved; None while there is none."""
+        return self._busy_since
 
     @property
     def behind(self) -> bool:

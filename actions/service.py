@@ -44,6 +44,7 @@ from streams.http_endpoints import Endpoints
 from streams.metrics import DELIVERIES_IN_FLIGHT, DELIVERIES_PENDING, Metrics
 from streams.telemetry import configure_logging, librdkafka_logger
 from streams.transaction import end_predecessor
+from streams.watchdog import Watchdog
 from topology.access import AccessDenied
 from topology.cluster import Cluster, TopologyError
 from topology.rights import rights_of
@@ -62,8 +63,6 @@ LEAVE_WITHIN_S = 9.5
 REACH_S = 3.0
 RETRY_S = 1.0
 LOST_S = 3.0
-HANGS_AFTER_S = 60.0
-"""A commit that takes longer hangs in a client's call that has no end."""
 GARBAGE_AFTER = 20_000, 20, 20
 """So many new objects, and so many rounds, before the garbage collector looks for cycles."""
 FAILED, MISUSED = 1, 2
@@ -283,9 +282,10 @@ class _Probe:
         Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
+        watchdog = Watchdog()
         while True:
             time.sleep(1)
-            if self.ledger is not None and self.ledger.busy_s > HANGS_AFTER_S:
+            if watchdog.hangs(None if self.ledger is None else self.ledger.busy_since_s):
                 log.error("a call to the Kafka client hangs: ending, so that other members take over")
                 os._exit(FAILED)
 

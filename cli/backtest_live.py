@@ -21,7 +21,6 @@ from consumer.replay import Begin, PartitionReplay, Replay
 from schemas.codec import Codec, Rejected, SchemaSource
 from schemas.records import AutomationEvent
 from streams.history import History
-from streams.partition import GAP_AHEAD
 from streams.position import Position
 from streams.standing import last_positions
 from topology.names import AGENT_HEARTBEAT, AUTOMATION_EVENTS, FLOW_RUN_STATE, INPUTS
@@ -113,9 +112,7 @@ class _Comparison:
         for stretch in past.stretches():
             place = (stretch.input_name, stretch.partition)
             position = self._positions[place]
-            # A gap that no record has ended yet lies where the consumer stands.
-            gap_ms = position.progress_ms + 1 if position.gap_ms == GAP_AHEAD else position.gap_ms
-            begin = Begin(stretch.begin, position.started_ms or 0, gap_ms, stretch.cut_ms)
+            begin = Begin(stretch.begin, position.started_ms or 0, position.gap_ends_ms, stretch.cut_ms)
             partition = replay.partition(stretch.input_name, stretch.partition, stretch.width, begin)
             self._replays[place] = partition
             for event, sure in _decided(partition, stretch, position, past.known_ms):

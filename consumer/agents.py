@@ -211,7 +211,7 @@ class Agents:
         """Fires each automation's fall that progress has passed by more than grace."""
         grace_ms = self._rules.timing.grace_ms
         for interval, sla, fall in self.falls_before(name, progress_ms - grace_ms):
-            if fall.fired or not interval.at(fall.fall_ms):
+            if fall.fired or fall.fall_ms >= interval.to_ms:
                 continue
             fall_ms = fall.fall_ms
             self._set_fall(name, interval, fall._replace(fired=True))

@@ -54,7 +54,8 @@ class Events:
     ) -> AutomationEvent:
         """Too few agents were healthy at ``fall_ms``; ``agents`` are the healthy and the unhealthy ones then."""
         event_id = agent_sla_event_id(fired.tenant_id, fired.automation_id, sla.config_id, fall_ms)
-        event = self._event(event_id, AGENT_SLA_FAILED, fired, fall_ms)
+        # A fall may lie before the first control record that compaction has left: that one tells what to do.
+        event = self._event(event_id, AGENT_SLA_FAILED, fired, max(fall_ms, fired.from_ms))
         event = event._replace(
             timestamp=fall_ms,
             detected_at=max(now_ms, fall_ms + 1),

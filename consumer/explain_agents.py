@@ -148,7 +148,7 @@ class _Replay:
         self._app = app
         self._config_id = config_id
         self._grace_ms = app.options.timing.grace_ms
-        self._started_ms = max(position.started_ms or 0, position.gap_ms, cut_ms)
+        self._started_ms = max(position.started_ms or 0, position.gap_ends_ms, cut_ms)
         self._progress_ms = -1
         logic = app.logic(AGENT_HEARTBEAT, given.partition, given.partitions, Store())
         assert isinstance(logic, Agents)

@@ -105,7 +105,7 @@ class _Replay:
         self._app = app
         self._timing = app.options.timing
         position = given.position or _NOWHERE
-        self._limits = Limits(self._timing.grace_ms, position.started_ms or 0, position.gap_ms)
+        self._limits = Limits(self._timing.grace_ms, position.started_ms or 0, position.gap_ends_ms)
         self._store = Store()
         logic = app.logic(FLOW_RUN_STATE, given.partition, given.partitions, self._store)
         assert isinstance(logic, Runs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable
 from time import monotonic
 
 import structlog
@@ -20,6 +21,7 @@ from streams.http_endpoints import Endpoints
 from streams.loop import Loop
 from streams.metrics import Metrics
 from streams.telemetry import configure_logging
+from streams.watchdog import Watchdog
 from topology.access import AccessDenied
 from topology.cluster import Cluster, TopologyError
 from topology.names import AUTOMATIONS, INPUTS
@@ -32,9 +34,10 @@ log = structlog.get_logger()
 FAILED, MISUSED = 1, 2
 READY_WITHIN_MS = 60_000
 """Ready is who is no further behind broker time than this."""
-HEALTHY_WITHIN_S = 30.0
-HANGS_AFTER_S = 60.0
-"""A turn that takes longer hangs in a client's call that has no end; the process ends so that others go on."""
+HEALTHY_WITHIN_S = 15.0
+LOOK_EVERY_S = 1.0
+REACH_S = 5.0
+"""How long brokers have to answer at all when the topics are looked at."""
 GAUGES_EVERY_S = 1.0
 RETRY_S = 1.0
 REGISTRY_S = 2
@@ -76,7 +79,7 @@ class _Service:
         self._metrics = Metrics()
         self._watch = Watch(self._metrics, settings.topic_prefix)
         self._loop: Loop | None = None
-        self._turned_s = monotonic()
+        self._moved_s = monotonic()
         self._named: dict[str, str] = {}
 
     def stop_on_signals(self) -> None:
@@ -122,7 +125,7 @@ class _Service:
         codec = Codec(registry, settings.topic_prefix)
         # The id that events are written with is found before anything is decided.
         while not self._stopping.is_set():
-            self._turned_s = monotonic()
+            self._alive()
             try:
                 codec.encode_event(_SAMPLE)
                 break
@@ -145,7 +148,7 @@ class _Service:
         except Lost as error:
             log.warning("starting over with new clients", problem=str(error))
             loop.abandon()
-            self._turned_s = monotonic()
+            self._alive()
             self._stopping.wait(RETRY_S)
         except StateError:
             loop.abandon()
@@ -160,22 +163,25 @@ class _Service:
 
     def _checked_topics(self) -> dict[str, int] | None:
         """Partition counts of the inputs, once the cluster answers. Raises what makes the consumer refuse."""
-        while not self._stopping.is_set():
-            try:
-                return _widths(self._settings)
-            except TopologyError as error:
-                log.warning("waiting for Kafka", problem=str(error))
-                self._turned_s = monotonic()
-                self._stopping.wait(RETRY_S)
-        return None
+
+        def waits() -> bool:
+            self._alive()
+            return not self._stopping.wait(RETRY_S)
+
+        if self._stopping.is_set():
+            return None
+        return checked(lambda: _widths(self._settings, self._alive), waits, self.loops > 0)
+
+    def _alive(self) -> None:
+        self._moved_s = monotonic()
 
     def _healthy(self) -> str | None:
-        behind_s = monotonic() - self._last_turn_s()
+        behind_s = monotonic() - self._last_moved_s()
         return None if behind_s < HEALTHY_WITHIN_S else f"the loop has not turned for {behind_s:.0f} s"
 
-    def _last_turn_s(self) -> float:
+    def _last_moved_s(self) -> float:
         loop = self._loop
-        return self._turned_s if loop is None else max(self._turned_s, loop.turned_s)
+        return self._moved_s if loop is None else max(self._moved_s, loop.moved_s)
 
     def _ready(self) -> str | None:
         loop = self._loop
@@ -188,8 +194,9 @@ class _Service:
         return None if behind_ms < READY_WITHIN_MS else f"{behind_ms / 1000:.0f} s behind"
 
     def _watch_for_hangs(self) -> None:
-        while not self._stopping.wait(1.0):
-            if monotonic() - self._last_turn_s() > HANGS_AFTER_S:
+        watchdog = Watchdog()
+        while not self._stopping.wait(LOOK_EVERY_S):
+            if watchdog.hangs(self._last_moved_s()):
                 log.error("a call to the Kafka client hangs: ending, so that other members take over")
                 os._exit(FAILED)
 
@@ -203,18 +210,52 @@ def _registry(url: str | None) -> SchemaSource | None:
     return RegistrySource(url, REGISTRY_S)
 
 
-def _widths(settings: Settings) -> dict[str, int]:
-    """Partition counts of the inputs. Raises ``SettingError`` where a topic is not fit to be trusted."""
+class TopicMissing(SettingError):
+    """A topic is not there, by what a broker knows."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no topic {name}: run `automations topology apply`")
+
+
+def checked(look: Callable[[], dict[str, int]], waits: Callable[[], bool], were_there: bool) -> dict[str, int] | None:
+    """What ``look`` finds, once the cluster answers; None when ``waits`` tells to leave.
+
+    A broker that has just been restarted may not know a topic yet: where all ``were_there`` before, one has to be
+    missing twice. Raises what makes the consumer refuse.
+    """
+    missing = 0 if were_there else 1
+    while True:
+        try:
+            return look()
+        except TopicMissing as error:
+            missing += 1
+            if missing > 1:
+                raise
+            log.warning("looking again for a topic", problem=str(error))
+        except TopologyError as error:
+            log.warning("waiting for Kafka", problem=str(error))
+        if not waits():
+            return None
+
+
+def _widths(settings: Settings, on_wait: Callable[[], None]) -> dict[str, int]:
+    """Partition counts of the inputs. Raises ``SettingError`` where a topic is not fit to be trusted.
+
+    ``on_wait`` is told that a question is answered: each may take long.
+    """
     changelogs = {settings.topic(name): changelog_of(settings, name) for name in INPUTS}
     names = [*changelogs, settings.topic(AUTOMATIONS), *changelogs.values()]
-    cluster = Cluster(settings)
+    cluster = Cluster(settings, REACH_S)
+    on_wait()
     missing = cluster.missing(rights_of("consumer", settings))
+    on_wait()
     if missing:
-        raise SettingError(f"there is no topic {missing[0]}: run `automations topology apply`")
+        raise TopicMissing(missing[0])
     found = cluster.find(names)
+    on_wait()
     for name in names:
         if name not in found:
-            raise SettingError(f"there is no topic {name}: run `automations topology apply`")
+            raise TopicMissing(name)
         if found[name].config.get("message.timestamp.type") != "LogAppendTime":
             raise SettingError(
                 f"topic {name} is not LogAppendTime: its times would be the producers' clocks. "

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -16,6 +17,9 @@ from schemas.codec import RegistryRefused, RegistryUnavailable, UnknownSchemaId
 _NO_SUBJECT, _NO_SCHEMA = 40401, 40403
 _REFUSALS = frozenset({403, 409, 422})
 
+AWAY_S = 1.0
+"""After it could not be reached, nobody waits for it again for so long."""
+
 Answer = TypeVar("Answer")
 
 
@@ -23,14 +27,19 @@ class RegistrySource:
     """A ``SchemaSource`` at ``url`` (several, separated by commas; credentials may stand in it).
 
     Only the registry's own code 40403 counts as "no such id": a proxy's or a wrong address's 404 does not.
-    What it answered is kept for ever, as ids never change; that an id is missing is asked anew each time.
+    What it answered is kept for ever, as ids never change; that an id is missing is asked anew each time. That it
+    can't be reached takes seconds to find out, and holds for a moment: there may be many who ask. ``clock`` counts
+    seconds.
     """
 
-    def __init__(self, url: str, timeout_seconds: int = 5) -> None:
+    def __init__(self, url: str, timeout_seconds: int = 5, clock: Callable[[], float] = monotonic) -> None:
         # Few and short retries: the caller holds its partition, must keep polling, and asks again.
         conf = {"url": url, "timeout": timeout_seconds, "max.retries": 1, "retries.wait.ms": 100}
         self._client = SchemaRegistryClient(conf)
         self._place = ", ".join(urlsplit(one).netloc.rpartition("@")[2] for one in url.split(","))
+        self._clock = clock
+        self._away: tuple[float, str] | None = None
+        """Until when it counts as away, and why."""
         self._schemas: dict[int, Schema] = {}
         self._ids: dict[tuple[str, str], int] = {}
 
@@ -97,6 +106,9 @@ class RegistrySource:
             raise self._unavailable(error) from None
 
     def _ask(self, request: Callable[[], Answer]) -> Answer:
+        if self._away is not None and self._clock() < self._away[0]:
+            raise RegistryUnavailable(self._away[1])
+        self._away = None
         try:
             return request()
         except (
@@ -108,7 +120,11 @@ class RegistrySource:
             TypeError,
             AttributeError,
         ) as error:
-            raise RegistryUnavailable(f"{self._who()} can't be reached ({type(error).__name__})") from None
+            why = f"{self._who()} can't be reached ({type(error).__name__})"
+            if isinstance(error, (httpx.HTTPError, OSError)):
+                # What it answers badly says something about one schema only.
+                self._away = self._clock() + AWAY_S, why
+            raise RegistryUnavailable(why) from None
 
     def _id(self, answer: Any) -> int:
         if isinstance(answer, int):

@@ -7,6 +7,8 @@ from concurrent.futures import Future
 from threading import Thread
 from typing import Any, Generic, TypeVar
 
+from confluent_kafka import KafkaException
+
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
@@ -25,6 +27,16 @@ class Asked(Generic[K]):
     def answer(self) -> dict[K, Any]:
         """The answer. Raises ``KafkaException`` if a part of it failed."""
         return {key: future.result() for key, future in self._futures.items()}
+
+    def parts(self) -> tuple[dict[K, Any], dict[K, KafkaException]]:
+        """What was answered, and what failed: one partition without a leader says nothing about the others."""
+        found, failed = {}, {}
+        for key, future in self._futures.items():
+            try:
+                found[key] = future.result()
+            except KafkaException as error:
+                failed[key] = error
+        return found, failed
 
 
 class Errand(Generic[T]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -93,14 +94,16 @@ def transactional_producer(settings: Settings, transactional_id: str) -> dict[st
     }
 
 
-def warm_up(reader: Consumer, topics: list[str]) -> None:
+def warm_up(reader: Consumer, topics: list[str], on_wait: Callable[[], None]) -> None:
     """Waits until a reader has a broker and knows its topics' leaders.
 
-    What is asked of it before that fails, and it looks again only each half or whole second.
+    What is asked of it before that fails, and it looks again only each half or whole second. ``on_wait`` is told
+    that a call has come back.
     """
     try:
         for topic in topics:
             reader.list_topics(topic, WARM_UP_S)
+            on_wait()
     except KafkaException as error:
         log.warning("a client is not connected yet", problem=str(error))
 

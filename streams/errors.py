@@ -35,14 +35,14 @@ The client's errors, by where they come up. "Again" is within the transaction's 
                                                                 aborts and drops them; the client joins again
     reading              _ALL_BROKERS_DOWN, _TRANSPORT and      logged: the client connects again by itself;
                          all else                               progress stands still meanwhile
-    committed offsets    UNSTABLE_OFFSET_COMMIT, no answer      asked again a moment later; the restore waits, no
+    committed offsets    UNSTABLE_OFFSET_COMMIT, no answer      asked again a moment later; that restore waits, no
                                                                 other partition does
     changelog            retriable; else                        the client reads on; else Lost
     changelog's end      held back by a transaction             its producer is shut out; after 45 s Lost
     seek                 _STATE                                 again for 5 s, the client has just been assigned
                                                                 the partition; else Lost
-    none                 a call hangs (send offsets can, while  the watchdog ends the process after 60 s without
-                         the coordinator moves)                 a turn; the others take over
+    none                 a call hangs (send offsets can, while  the watchdog ends the process after 25 s in
+                         the coordinator moves)                 which nothing moved; the others take over
 """
 
 from typing import Any, Protocol

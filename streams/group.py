@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -22,14 +22,23 @@ def offsets_asked(admin: AdminClient, group: str, places: list[Place]) -> Asked[
     return Asked(admin.list_consumer_group_offsets([wanted], require_stable=True, request_timeout=ANSWER_S))
 
 
-def offsets_in(answer: dict[str, Any]) -> dict[Place, int | None]:
-    """The committed offsets in an answer, None where there is none. Raises ``KafkaException``."""
-    offsets: dict[Place, int | None] = {}
+class Offsets(NamedTuple):
+    """Committed offsets, None where there is none, and the places of which none is told now."""
+
+    committed: dict[Place, int | None]
+    failed: dict[Place, KafkaException]
+
+
+def offsets_in(answer: dict[str, Any]) -> Offsets:
+    """The committed offsets in an answer."""
+    offsets = Offsets({}, {})
     for found in answer.values():
         for partition in found.topic_partitions:
+            place = (partition.topic, partition.partition)
             if partition.error is not None:
-                raise KafkaException(partition.error)
-            offsets[partition.topic, partition.partition] = partition.offset if partition.offset >= 0 else None
+                offsets.failed[place] = KafkaException(partition.error)
+            else:
+                offsets.committed[place] = partition.offset if partition.offset >= 0 else None
     return offsets
 
 

@@ -26,11 +26,13 @@ from confluent_kafka import (
 from schemas.codec import RegistryUnavailable
 from streams import clients
 from streams.app import App, Place, Watcher
+from streams.backpressure import Backpressure
 from streams.broker_time import BrokerTime
 from streams.control_reader import ControlReader
 from streams.control_topic import ControlTopic
 from streams.ends import Ends
 from streams.errors import Lost, MustAbort, StateError, hold_permitted, more_partitions, of_reading
+from streams.group import members_asked
 from streams.partition import Partition, Unread
 from streams.position import POSITION_KEY
 from streams.predecessors import Predecessors, peek_positions
@@ -51,8 +53,6 @@ ASK_EVERY_S = 0.1
 """How often an idle process asks for the ends."""
 ANCHOR_EVERY_S = 10.0
 """How often an idle process appends its positions: that keeps broker time true, and progress from getting lost."""
-PAUSE_ABOVE, RESUME_BELOW = 20_000, 5_000
-"""Records of a partition that wait in memory."""
 HOLD_S = 1.0
 """How long a partition is held when the Schema Registry can't be reached."""
 
@@ -72,7 +72,7 @@ class Loop:
         self.highs: dict[Place, int] = {}
         self.assigned = False
         self._owned = 0
-        self.turned_s = monotonic()
+        self.moved_s = monotonic()
         self._settings, self._app, self._widths, self._watcher = settings, app, widths, watcher
         self._time = BrokerTime()
         self._anchored = False
@@ -80,7 +80,6 @@ class Loop:
         self._control_place = (settings.topic(AUTOMATIONS), 0)
         self._inputs = {settings.topic(name): name for name in INPUTS}
         self._held: dict[Place, float] = {}
-        self._paused: set[Place] = set()
         self._failure: Exception | None = None
         self._abandoned = False
         self._began_s = self._asked_s = self._anchored_s = monotonic()
@@ -98,21 +97,23 @@ class Loop:
         self._control_reader = ControlReader(settings, self._control_place, self._control, self._observe)
         self._consumer = Consumer(clients.group_consumer(settings, own_id), logger=logger)
         reading, group = clients.table_reader(settings), settings.consumer_group
+        self._backpressure = Backpressure(self._consumer)
         self._restore_reader = Consumer(reading, logger=logger)
         predecessors = Predecessors(
-            self._admin,
-            group,
+            lambda: members_asked(self._admin, group),
             (clients.transactional_ids(settings), own_id),
             lambda changelog, span: peek_positions(reading, changelog, span),
             lambda owner: end_predecessor(producer, owner, logger),
         )
         asked = Brokers(self._admin, group, self._topic_ids)
         self._takeovers = Takeovers(self._restore_reader, asked, predecessors, accept_gap)
-        clients.warm_up(self._restore_reader, [changelog_of(settings, name) for name in INPUTS])
-        clients.warm_up(self._consumer, list(self._inputs))
 
     def start(self) -> None:
         """Ends what an earlier process of the same id left open, and joins the group."""
+        changelogs = [changelog_of(self._settings, name) for name in INPUTS]
+        for reader, topics in ((self._restore_reader, changelogs), (self._consumer, list(self._inputs))):
+            clients.warm_up(reader, topics, self._alive)
+            self._alive()
         self._transaction.fence()
         self._consumer.subscribe(
             list(self._inputs), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
@@ -121,7 +122,10 @@ class Loop:
     def turn(self) -> None:
         """One turn. Raises `StateError` or `Lost`."""
         busy = self._work()
-        self._transaction.poll()
+        try:
+            self._transaction.poll()
+        except MustAbort as error:
+            self._abort(error)
         if self._due(busy):
             self._commit()
         self._control_reader.poll()
@@ -148,6 +152,8 @@ class Loop:
         for reader in (self._consumer, self._control_reader, self._restore_reader):
             with suppress(KafkaException, RuntimeError):  # closed already
                 reader.close()
+            self._alive()
+        self.active.clear()
 
     def now_ms(self) -> int | None:
         """Broker time, once this process has appended something."""
@@ -177,6 +183,7 @@ class Loop:
                 log.warning("held until the Schema Registry answers", partition=partition.where, problem=str(error))
                 self._held[place] = monotonic() + HOLD_S
             self._send(place, partition)
+            self._alive()
         return more
 
     def _send(self, place: Place, partition: Partition) -> None:
@@ -239,6 +246,7 @@ class Loop:
         self._watcher.aborted()
         for place, partition in self.active.items():
             seek(self._consumer, place, partition.rollback())
+            self._alive()
 
     def _take(self, messages: list[Message]) -> None:
         """Sorts what was polled to its partitions."""
@@ -258,7 +266,7 @@ class Loop:
                 partition.offer(Unread(message.offset() or 0, log_ms, message.key(), message.value()))
         if latest_ms:
             self._observe(latest_ms)
-        self._balance_memory()
+        self._backpressure.balance(active)
 
     def _problem(self, place: Place, message: Message, error: KafkaError) -> None:
         partition = self.active.get(place)
@@ -272,16 +280,6 @@ class Loop:
         if meaning is not None:
             raise meaning
         log.warning("reading", problem=error.str())
-
-    def _balance_memory(self) -> None:
-        for place, partition in self.active.items():
-            waiting = len(partition.queue)
-            if waiting > PAUSE_ABOVE and place not in self._paused:
-                self._consumer.pause([TopicPartition(*place)])
-                self._paused.add(place)
-            elif waiting < RESUME_BELOW and place in self._paused:
-                self._consumer.resume([TopicPartition(*place)])
-                self._paused.discard(place)
 
     def _ask(self) -> None:
         """Asks for the ends when progress, or a record that waits for the control topic, needs them."""
@@ -313,6 +311,7 @@ class Loop:
             return
         for one in taken:
             self._begin(one)
+            self._alive()
         if taken:
             # At once: the append tells broker time, and whoever takes over next finds this producer's id.
             self._commit()
@@ -338,6 +337,7 @@ class Loop:
         begin = [TopicPartition(p.topic, p.partition, OFFSET_BEGINNING) for p in partitions]
         consumer.incremental_assign(begin)
         consumer.pause(begin)
+        self._takeovers.look()
         for p in partitions:
             name, width = self._inputs[p.topic], self._widths[p.topic]
             if p.partition >= width:
@@ -376,12 +376,12 @@ class Loop:
             place = (p.topic, p.partition)
             self.active.pop(place, None)
             self.highs.pop(place, None)
-            self._paused.discard(place)
+            self._backpressure.forget(place)
             self._takeovers.drop(place)
         consumer.incremental_unassign(partitions)
 
     def _alive(self) -> None:
-        self.turned_s = monotonic()
+        self.moved_s = monotonic()
 
     def _appended(self, append_ms: int) -> None:
         self._anchored = True

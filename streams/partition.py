@@ -17,11 +17,8 @@ from collections import deque
 from typing import NamedTuple, Protocol
 
 from streams.errors import StateError
-from streams.position import POSITION_KEY, Position, decode
+from streams.position import GAP_AHEAD, POSITION_KEY, Position, decode
 from streams.store import Store
-
-GAP_AHEAD = -1
-"""A position's ``gap_ms`` while records were missed and none after them has been read yet."""
 
 SLICE = 1_000
 """Deadlines fired before the loop gets to commit and to poll again."""

@@ -7,12 +7,17 @@ together, and it names the producer that wrote it, so that a new owner can end w
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from streams.errors import StateError, newer_format
 
 POSITION_KEY = b"position"
 FORMAT = 1
+GAP_AHEAD = -1
+"""A position's ``gap_ms`` while records were missed and none after them has been read yet."""
+CHANGELOG_LOW = "changelog-low"
+"""A header beside it: the changelog's first offset, as it was when the partition was taken over. Without: 0."""
 
 
 class Position(NamedTuple):
@@ -32,6 +37,11 @@ class Position(NamedTuple):
     owner: str
     """Transactional id of the producer that wrote this."""
 
+    @property
+    def gap_ends_ms(self) -> int:
+        """Where the gap ends at the earliest: one that no record has ended yet lies where this stands."""
+        return self.progress_ms + 1 if self.gap_ms == GAP_AHEAD else self.gap_ms
+
     def encode(self) -> bytes:
         """The changelog record's value."""
         return json.dumps({"format": FORMAT, **self._asdict()}, separators=(",", ":")).encode()
@@ -43,6 +53,26 @@ def decode(value: bytes) -> Position:
     if fields.pop("format") > FORMAT:
         raise newer_format("the position")
     return Position(**fields)
+
+
+def low_header(low: int) -> tuple[str, bytes]:
+    """What is written beside a position of the changelog's first offset: so far, what it lost is accepted."""
+    return CHANGELOG_LOW, str(low).encode()
+
+
+def changelog_gap(
+    changelog: str, made_anew: bool, low: int, headers: Sequence[tuple[str, bytes | None]] | None
+) -> str | None:
+    """What a changelog has lost, if anything, since the position with these ``headers`` was written.
+
+    A compacted one keeps its beginning, so that ``low``, its first offset, moves only where records are deleted.
+    """
+    if made_anew:
+        return f"its changelog {changelog} was deleted and made anew: state is gone"
+    accepted = max((int(value) for name, value in headers or [] if name == CHANGELOG_LOW and value), default=0)
+    return (
+        f"the first {low} offsets of its changelog {changelog} were deleted: state is gone" if low > accepted else None
+    )
 
 
 class Resume(NamedTuple):

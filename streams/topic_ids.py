@@ -5,8 +5,8 @@ never read; the producer writes on into a changelog that has lost its state. Onl
 
 Laws:
 
-1. What was first answered holds for as long as this object lives: any other id raises `StateError`.
-2. No answer, and a topic that is not there, prove nothing.
+1. The first id that was answered holds for as long as this object lives: any other raises `StateError`.
+2. No answer, a topic that is not there, and a broker that knows no ids prove nothing.
 3. The ids that a position was written with lie beside it, in a header: older builds pass it over, and a position
    without them fits any topic.
 """
@@ -71,9 +71,11 @@ class TopicIds:
         return self._admin.describe_topics(TopicCollection(topics), request_timeout=ANSWER_S)
 
     def _learn(self, topic: str, description: Any) -> None:
-        found = str(description.topic_id)
-        if self._known.setdefault(topic, found) != found:
+        found, known = str(description.topic_id), self._known.get(topic, NO_ID)
+        if NO_ID not in (found, known) and found != known:
             raise made_anew(topic)
+        if known == NO_ID:
+            self._known[topic] = found
         self._missing.discard(topic)
 
     def _not_told(self, topic: str, error: KafkaError) -> None:

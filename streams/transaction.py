@@ -79,6 +79,7 @@ class Transaction:
                 return
             except BufferError:
                 self._served(lambda: self._producer.poll(0.05))
+                self._on_wait()
             except KafkaException as error:
                 if error.args[0].code() == KafkaError._STATE:
                     # An error in the background has doomed the transaction; the abort tells if it was fatal.

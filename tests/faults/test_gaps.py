@@ -191,6 +191,9 @@ def test_offsets_reset_state_deleted_and_records_deleted_unread_are_each_named(
         refused(world, changelog, "cleanup.policy", "topology apply")
         policy(settings, changelog, "compact")
         refused(world, f"{topic} [0]", changelog, "were deleted", "--accept-gap")
+        # Accepted once, it is over.
+        assert world.fleet.start("--accept-gap").ready(START_S).terminate()[0] == 0
+        assert world.fleet.start().ready(START_S).terminate()[0] == 0
 
 
 def set_offset(settings: Settings, topic: str, offset: int) -> None:

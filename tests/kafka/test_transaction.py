@@ -43,3 +43,18 @@ def test_a_producer_that_was_shut_out_is_lost_whatever_it_does_next(
                 sleeper.produce(topic, b"key-%d" % number, b"value", anchor=True)
             goes_on(sleeper)
     assert events_on(settings) == []
+
+
+def test_waiting_for_room_in_the_clients_queue_is_told_as_moving_on(settings: Settings) -> None:
+    """Else a large transaction on slow brokers looks like a call that hangs."""
+    make_topics(settings)
+    waits: list[None] = []
+    few = {"queue.buffering.max.messages": 10, "linger.ms": 100}
+    config = transactional_producer(settings, f"{settings.topic_prefix}crowded") | few
+    crowded = Transaction(config, lambda _: None, on_wait=lambda: waits.append(None))
+    crowded.fence()
+    waits.clear()
+    for number in range(50):
+        crowded.produce(settings.topic(AUTOMATION_EVENTS), b"key-%d" % number, b"value")
+    assert waits
+    crowded.abort()

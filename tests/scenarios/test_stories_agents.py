@@ -178,3 +178,18 @@ def test_a_heartbeat_repeated_for_days_never_revives_the_agent_that_sent_it() ->
     for minutes in range(0, 30 * 60, 30):
         world.beat(10 + minutes * 60, "a", at=10)
     assert seconds(told(world, 31 * HOUR)) == [310]
+
+
+def test_a_fall_from_before_the_first_control_record_that_is_left_fires_once_all_the_same() -> None:
+    """Compaction took the record that began the automation, and left a later one that says the same."""
+    world = World().agents(0, minimum=2).agents(600, minimum=2)
+    world.beat(200, "a").beat(200, "b").beat(501, "a")
+    play = Play(world)
+    play.until(501.5).work(play.driver.start())
+    assert play.events == []
+    for index, record in enumerate(play.driver.control.records):
+        play.driver.control.records[index] = record._replace(key=b"agent_config:compacted")
+    play.until(700).work(play.driver.start())
+    assert seconds(play.events) == [500]
+    play.until(800).work(play.driver.start())
+    assert seconds(play.events) == [500]

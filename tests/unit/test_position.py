@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.errors import StateError
-from streams.position import Position, Resume, decode, resume_at
+from streams.position import GAP_AHEAD, Position, Resume, changelog_gap, decode, low_header, resume_at
 
 
 def at(offset: int) -> Position:
@@ -65,6 +65,17 @@ def test_a_changelog_that_has_lost_state_ends_the_process_unless_the_gap_is_acce
     assert resume_at("runs [0]", 20, at(20), 0, 30, True, changelog_gap="its changelog was cut") == Resume(20, gap=True)
 
 
+def test_what_was_cut_from_a_changelog_is_a_gap_until_it_is_accepted_and_no_longer() -> None:
+    """The position that is written after it says so, in a header that older builds write none of."""
+    for headers in (None, [], [("topic-ids", b"a b")], [low_header(0)]):
+        assert "first 7 offsets of its changelog runs-log" in (changelog_gap("runs-log", False, 7, headers) or "")
+        assert changelog_gap("runs-log", False, 0, headers) is None
+    accepted = [("topic-ids", b"a b"), low_header(7)]
+    assert changelog_gap("runs-log", False, 7, accepted) is None
+    assert "first 8 offsets" in (changelog_gap("runs-log", False, 8, accepted) or "")
+    assert "made anew" in (changelog_gap("runs-log", True, 7, accepted) or "")
+
+
 @given(
     committed=st.none() | st.integers(0, 50), offset=st.none() | st.integers(0, 50), low=st.integers(0, 25),
     length=st.integers(0, 25),
@@ -84,6 +95,11 @@ def test_work_only_ever_goes_on_within_the_log(
 def test_a_position_reads_back_as_it_was_written() -> None:
     assert decode(at(7).encode()) == at(7)
     assert decode(at(7)._replace(started_ms=None).encode()).started_ms is None
+
+
+def test_a_gap_that_no_record_has_ended_yet_reaches_beyond_all_that_was_judged() -> None:
+    assert at(7)._replace(gap_ms=500).gap_ends_ms == 500
+    assert at(7)._replace(gap_ms=GAP_AHEAD).gap_ends_ms == 1_001
 
 
 def test_a_position_of_a_newer_program_asks_for_that() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from schemas.avro_schemas import load_schema
 from schemas.codec import Codec, RegistryRefused, RegistryUnavailable, Rejected, UnknownSchemaId
-from schemas.registry import RegistrySource
+from schemas.registry import AWAY_S, RegistrySource
 from tests.unit.test_codec import STATE, encoded
 
 SUBJECT = "flow-run-state-value"
@@ -24,6 +24,8 @@ class FakeRegistry(HTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answers: dict[tuple[str, str], tuple[int, Any]] = {}
         self.asked: list[tuple[str, str]] = []
+        self.silent = False
+        """Hangs up instead of answering."""
 
     @property
     def url(self) -> str:
@@ -37,6 +39,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         asked = (self.command, self.path.partition("?")[0])
         self.server.asked.append(asked)
+        if self.server.silent:
+            self.close_connection = True
+            return
         status, value = self.server.answers.get(asked, (404, "<html>no such page</html>"))
         body = (value if isinstance(value, str) else json.dumps(value)).encode()
         self.send_response(status)
@@ -111,6 +116,33 @@ def test_no_answer_at_all_holds_the_partition_and_names_the_registry_without_its
         source.by_id(7)
     assert "hunter2" not in str(raised.value)
     source.close()
+
+
+def test_a_registry_that_is_away_is_waited_for_once_for_all_partitions(registry: FakeRegistry) -> None:
+    """Each wait is seconds long, and all partitions of a process wait one after the other."""
+    now_s = 100.0
+    source = RegistrySource(registry.url, timeout_seconds=1, clock=lambda: now_s)
+    registry.answers["GET", "/schemas/ids/7"] = (200, {"schema": json.dumps(SCHEMA)})
+    registry.silent = True
+    for _ in range(5):
+        with pytest.raises(RegistryUnavailable, match="can't be reached"):
+            source.by_id(7)
+    tries = len(registry.asked)
+    assert tries <= 2, "the client's own second try is all"
+    registry.silent = False
+    now_s += AWAY_S
+    assert source.by_id(7) == SCHEMA
+    source.close()
+
+
+def test_a_bad_answer_about_one_schema_says_nothing_about_another(
+    registry: FakeRegistry, source: RegistrySource
+) -> None:
+    registry.answers["GET", "/schemas/ids/7"] = (500, {"error_code": 50001, "message": "store failed"})
+    registry.answers["GET", "/schemas/ids/8"] = (200, {"schema": json.dumps(SCHEMA)})
+    with pytest.raises(RegistryUnavailable):
+        source.by_id(7)
+    assert source.by_id(8) == SCHEMA
 
 
 @pytest.mark.parametrize("answer", [{"schema": "{}", "schemaType": "JSON"}, {"schema": '"string"'}])

@@ -1,10 +1,13 @@
 """Topics that have their old name and are others: told by the ids beside a position."""
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
-from streams.topic_ids import NO_ID, changed, header
+from streams.errors import StateError
+from streams.topic_ids import NO_ID, TopicIds, changed, header
 
 TOPICS = ["runs", "runs-changelog"]
 A, B, C = ("a" * 22, "b" * 22, "c" * 22)
@@ -30,3 +33,15 @@ def test_a_position_of_an_older_build_has_no_ids_and_fits_any_topic(
 def test_a_broker_that_knows_no_ids_proves_nothing(was: str, now: str) -> None:
     """As in an upgrade from one that is too old for them."""
     assert changed(TOPICS, header(f"{was} {was}"), f"{now} {now}") is None
+
+
+def test_under_a_running_consumer_only_another_id_is_another_topic() -> None:
+    """In an upgrade some brokers know ids and some do not, whoever answers."""
+    ids = TopicIds(AdminClient({"bootstrap.servers": "127.0.0.1:1"}), ["runs"])
+
+    def told(answer: str) -> str:
+        return ids.learn({"runs": SimpleNamespace(topic_id=answer)}, "runs")
+
+    assert [told(answer) for answer in (NO_ID, A, NO_ID, A)] == [NO_ID, A, A, A]
+    with pytest.raises(StateError, match="made anew"):
+        told(B)
