@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from confluent_kafka import Consumer, TopicPartition
 
 from consumer import run_state, service
-from streams import broker_time, loop, partition, transaction
+from streams import broker_time, clients, loop, partition, transaction
 from streams.position import POSITION_KEY
 from topology.settings import Settings
 
@@ -42,7 +42,11 @@ def offsets_first(settings: Settings) -> None:
 
 
 def no_fencing(settings: Settings) -> None:
-    """Offsets are committed in the name of nobody, and no producer is shut out: who was declared dead can commit."""
+    """Offsets are committed in the name of nobody, and no producer is shut out: who was declared dead can commit.
+
+    What is produced leaves the process with the commit only: so a pause finds it there, and no transaction that has
+    begun on the brokers makes a successor wait for it.
+    """
     nobody = Consumer({"bootstrap.servers": settings.bootstrap_servers, "group.id": settings.consumer_group})
 
     class Nobody:
@@ -55,6 +59,9 @@ def no_fencing(settings: Settings) -> None:
         true(self, Nobody(), offsets)
 
     transaction.Transaction.commit = commit  # type: ignore[method-assign]
+    usual = clients.transactional_producer
+    late = {"linger.ms": 60_000}
+    clients.transactional_producer = lambda settings, transactional_id: {**usual(settings, transactional_id), **late}
     loop.end_predecessor = lambda config, transactional_id, logger=None: None  # type: ignore[attr-defined]
 
 
