@@ -60,7 +60,7 @@ def no_fencing(settings: Settings) -> None:
 
     transaction.Transaction.commit = commit  # type: ignore[method-assign]
     usual = clients.transactional_producer
-    late = {"linger.ms": 60_000}
+    late = {"linger.ms": 3_000}
     clients.transactional_producer = lambda settings, transactional_id: {**usual(settings, transactional_id), **late}
     loop.end_predecessor = lambda config, transactional_id, logger=None: None  # type: ignore[attr-defined]
 
